@@ -1,0 +1,144 @@
+"""`outcrop generate`: one answer, or a conversation, from a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from outcrop.cli.console import Output, message_console, print_json, visible
+from outcrop.cli.options import MODEL_WORDS, OutputOption
+from outcrop.cli.workflows import load
+from outcrop.core.completions import Sampling
+from outcrop.core.errors import UsageError
+from outcrop.data.records import Message
+
+SAMPLING = "Sampling"
+DEFAULTS = Sampling()
+
+ModelOption = Annotated[str, typer.Option("--model", metavar="MODEL", help=f"The model that answers: {MODEL_WORDS}.")]
+PromptOption = Annotated[
+    str | None, typer.Option("--prompt", metavar="TEXT", help="The prompt; - reads it from standard input.")
+]
+ChatOption = Annotated[bool, typer.Option("--chat", help="Talk with the model, a line at a time; Ctrl-D ends it.")]
+SystemOption = Annotated[str, typer.Option("--system", metavar="TEXT", help="The system message of a --chat.")]
+TokensOption = Annotated[
+    int,
+    typer.Option(
+        "--max-new-tokens", min=1, metavar="INT", rich_help_panel=SAMPLING, help="The longest answer, in tokens."
+    ),
+]
+TemperatureOption = Annotated[
+    float,
+    typer.Option(
+        "--temperature",
+        min=0,
+        metavar="FLOAT",
+        rich_help_panel=SAMPLING,
+        help="0 takes the likeliest token; 1 samples as the model believes.",
+    ),
+]
+TopKOption = Annotated[
+    int,
+    typer.Option(
+        "--top-k",
+        min=0,
+        metavar="INT",
+        rich_help_panel=SAMPLING,
+        help="Sample from the k likeliest tokens; 0: from all.",
+    ),
+]
+TopPOption = Annotated[
+    float,
+    typer.Option(
+        "--top-p",
+        min=0,
+        max=1,
+        metavar="FLOAT",
+        rich_help_panel=SAMPLING,
+        help="Sample from the likeliest tokens that make up this probability.",
+    ),
+]
+SeedOption = Annotated[
+    int,
+    typer.Option("--seed", min=0, metavar="INT", rich_help_panel=SAMPLING, help="The same seed gives the same answer."),
+]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop", metavar="TEXT", rich_help_panel=SAMPLING, help="Ends the answer and is left out of it. Repeatable."
+    ),
+]
+
+
+def generate(
+    *,
+    model: ModelOption,
+    prompt: PromptOption = None,
+    chat: ChatOption = False,
+    system: SystemOption = "",
+    max_new_tokens: TokensOption = DEFAULTS.max_new_tokens,
+    temperature: TemperatureOption = DEFAULTS.temperature,
+    top_k: TopKOption = DEFAULTS.top_k,
+    top_p: TopPOption = DEFAULTS.top_p,
+    seed: SeedOption = DEFAULTS.seed,
+    stop: StopOption = None,
+    output: OutputOption = "text",
+) -> None:
+    """Answer a prompt, or hold a conversation.
+
+    Text is printed as it is made; --output json prints the whole answer with its token ids and log-probabilities.
+    """
+    _check(prompt, chat, system, output)
+    sampling = {
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "seed": seed, "stop_strings": tuple(stop or ()),
+    }  # fmt: skip
+    if prompt is None:
+        _talk(model, system, sampling)
+        return
+    text = sys.stdin.read() if prompt == "-" else prompt
+    if output == "json":
+        print_json(asdict(load("generate")(model, text, **sampling)))
+    else:
+        _print_pieces(load("stream")(model, text, **sampling))
+
+
+def _check(prompt: str | None, chat: bool, system: str, output: Output) -> None:
+    if (prompt is None) == (not chat):
+        given = "Neither --prompt nor --chat is given." if prompt is None else "--prompt and --chat exclude each other."
+        raise UsageError(given, "Give --prompt TEXT for one answer, or --chat for a conversation.")
+    if chat and output == "json":
+        raise UsageError("--chat prints no JSON.", "Leave out --output json, or ask one --prompt at a time.")
+    if system and not chat:
+        raise UsageError("--system belongs to --chat.", "Write it into the --prompt, or say --chat.")
+
+
+def _talk(model: str, system: str, sampling: dict[str, Any]) -> None:
+    """Read a line, stream the answer, until the input ends."""
+    stream = load("stream")
+    messages = [Message("system", system)] if system else []
+    console = message_console()
+    while True:
+        if sys.stdin.isatty():
+            console.print("you › ", style="bold cyan", end="")
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            messages.append(Message("user", line.rstrip("\n")))
+            messages.append(Message("assistant", _print_pieces(stream(model, messages, **sampling))))
+
+
+def _print_pieces(pieces: Iterable[str]) -> str:
+    """Print text as it comes, and return the whole. A terminal gets no control characters from a model."""
+    terminal = sys.stdout.isatty()
+    whole = []
+    for piece in pieces:
+        whole.append(piece)
+        print(visible(piece) if terminal else piece, end="", flush=True)
+    print(flush=True)
+    return "".join(whole)

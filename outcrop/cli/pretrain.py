@@ -1,0 +1,62 @@
+"""`outcrop pretrain`: continue pre-training on text, or make a new base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
+from outcrop.cli.options import (
+    MODEL_WORDS,
+    DataOption,
+    MapOption,
+    OutputOption,
+    OverwriteOption,
+    ResumeOption,
+    ToOption,
+    ValidationOption,
+    VerboseOption,
+)
+from outcrop.cli.workflows import run
+from outcrop.core.errors import UsageError
+
+BaseOption = Annotated[
+    str | None, typer.Option("--base", metavar="MODEL", help=f"The model to continue from: {MODEL_WORDS}.")
+]
+ScratchOption = Annotated[
+    Path | None,
+    typer.Option("--from-scratch", metavar="SHAPE.toml", help="Make a new base model of this shape instead."),
+]
+
+
+@with_hyperparameters
+def pretrain(
+    *,
+    data: DataOption,
+    to: ToOption,
+    hyperparameters: Hyperparameters,
+    base: BaseOption = None,
+    from_scratch: ScratchOption = None,
+    validation: ValidationOption = None,
+    columns: MapOption = "",
+    overwrite: OverwriteOption = False,
+    resume: ResumeOption = False,
+    verbose: VerboseOption = False,
+    output: OutputOption = "text",
+) -> None:
+    """Continue the pre-training of a base model on unlabelled text.
+
+    Adapts a model to the language of a domain; with --from-scratch it makes a new base model by the same loop.
+    """
+    if (base is None) == (from_scratch is None):
+        both = "--base and --from-scratch exclude each other."
+        remedy = "Give --base MODEL to continue from a model, or --from-scratch SHAPE.toml to make a new one."
+        raise UsageError("Neither --base nor --from-scratch is given." if base is None else both, remedy)
+    run(
+        "pretrain", output, verbose,
+        base=base, data=data, to=str(to), from_scratch=str(from_scratch or ""), validation=validation or [],
+        settings=hyperparameters.settings, sources=hyperparameters.sources,
+        columns=columns, overwrite=overwrite, resume=resume,
+    )  # fmt: skip

@@ -1,0 +1,114 @@
+"""Results of workflows as text: figures, tables and the paths of what was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from outcrop.cli.console import visible
+from outcrop.cli.event_text import number
+from outcrop.evaluation.results import EvaluationResult
+from outcrop.evaluation.table import terminal_table
+
+ROWS = 30
+"""Rows of a table that are shown; JSON has them all."""
+ITEMS = 8
+"""Items of a list that are shown in a line."""
+
+
+class Result(Protocol):
+    """What every workflow returns."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result, JSON-ready."""
+        ...
+
+
+def render(result: Result) -> RenderableType:
+    """A result as text: figures first, then what is nested in it, each part under its name."""
+    if isinstance(result, EvaluationResult):
+        return evaluation(result)
+    evaluations = {name: part for name, part in vars(result).items() if isinstance(part, EvaluationResult)}
+    rest = {name: value for name, value in result.as_dict().items() if name not in evaluations}
+    return Group(*(evaluation(each) for each in evaluations.values()), figures_and_tables(rest))
+
+
+def evaluation(result: EvaluationResult) -> Group:
+    """The table of an evaluation, what its comparisons say, and its notes."""
+    looks = "" if result.data.looks is None else f", look number {result.data.looks:,} at this sealed set"
+    said = [comparison.sentence for comparison in result.comparisons] + list(result.notes)
+    return Group(
+        Text(visible(result.title), "bold"),
+        Text(f"{result.data.rows:,} rows of {visible(result.data.path)}{looks}\n", "dim"),
+        terminal_table(result),
+        Text(),
+        *(Text(visible(sentence)) for sentence in said),
+        Text(),
+    )
+
+
+def figures_and_tables(fields: Mapping[str, Any]) -> Group:
+    """JSON-ready fields as text: simple ones as lines, objects as indented parts, lists of objects as tables."""
+    simple = {name: value for name, value in fields.items() if not _is_nested(value)}
+    nested = {name: value for name, value in fields.items() if _is_nested(value)}
+    parts: list[RenderableType] = [_figures(simple)] if simple else []
+    for name, value in nested.items():
+        parts.append(Text(f"\n{_words(name)}", "bold"))
+        parts.append(Padding(figures_and_tables(value) if isinstance(value, Mapping) else _table(value), (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _is_nested(value: Any) -> bool:
+    return (isinstance(value, Mapping) and bool(value)) or _is_table(value)
+
+
+def _is_table(value: Any) -> bool:
+    return _is_list(value) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _figures(fields: Mapping[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in fields.items():
+        grid.add_row(Text(_words(name), "cyan"), _cell(value))
+    return grid
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """One column for each field that is simple in every row."""
+    names = [name for name in rows[0] if not any(_is_nested(row.get(name)) for row in rows)]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
+    for name in names:
+        is_number = isinstance(rows[0][name], int | float)
+        table.add_column(_words(name), overflow="fold", justify="right" if is_number else "left")
+    for row in rows[:ROWS]:
+        table.add_row(*(_cell(row.get(name)) for name in names))
+    if len(rows) <= ROWS:
+        return table
+    return Group(table, Text(f"… and {len(rows) - ROWS:,} more rows (--output json has all)", "dim"))
+
+
+def _cell(value: Any) -> Text:
+    if isinstance(value, Path):
+        return Text(visible(str(value)), "bold")
+    if isinstance(value, Mapping) or (_is_list(value) and not value):
+        return Text("none", "dim")
+    if _is_list(value):
+        more = f" … ({len(value):,} in all)" if len(value) > ITEMS else ""
+        return Text(", ".join(number(item) for item in value[:ITEMS]) + more)
+    return Text(number(value))
+
+
+def _words(name: str) -> str:
+    return visible(name.replace("_", " "))

@@ -1,0 +1,1 @@
+"""Floor 0: words that every part may use. Standard library and pydantic only."""

@@ -1,0 +1,29 @@
+"""Progress of long work as a stream of plain events: the journal stores them, the terminal draws them.
+
+An event is a JSON-ready dict with "event" (its kind) and that kind's fields:
+
+    stage       title                                       a new part of the work begins
+    progress    title, done, total                          of the stage's rows
+    resolved    parameters: [{name, value, source}]         every value as it will be used, and where it came from
+    estimate    minutes, peak_memory_gb, steps, step_seconds   from timing real steps
+    step        step, steps, epoch, loss, learning_rate, gradient_norm, tokens_per_s, eta_s
+    evaluation  step, epoch, validation_loss, metric, metric_value, best
+    checkpoint  step
+    warning     code, message
+    stopped     step, best_step, reason                     why training ended
+    finished    steps, minutes, peak_memory_gb, estimate_error_percent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+
+Listener = Callable[[Event], None]
+"""Whoever wants to know: a terminal, a journal, a test."""
+
+
+def ignore(event: Event) -> None:
+    """The listener of callers that do not want progress."""

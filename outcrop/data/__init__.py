@@ -1,0 +1,1 @@
+"""Floor 1: records, formats, validation, near-duplicates, splits. No torch."""

@@ -1,0 +1,84 @@
+"""Strict parsing of one JSON object: what the standard parser lets pass is reported instead."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from outcrop.data.formats.container import Row, decode
+from outcrop.data.problems import Problems
+from outcrop.data.records import Origin
+
+MAX_DEPTH = 100
+"""Deepest nesting that is read; Python's own limit depends on the stack."""
+STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+
+
+def parse_object(content: bytes, origin: Origin, problems: Problems) -> Row | None:
+    """The object in `content`, or None after reporting why it cannot be used."""
+    text = decode(content, origin, problems)
+    if text is None:
+        return None
+    if "\x00" in text:
+        problems.add("nul-character", origin, f"NUL at position {text.index(chr(0)) + 1} of the line")
+        return None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _nested_deeper(text, MAX_DEPTH):
+        problems.add("too-deep", origin, f"nested deeper than {MAX_DEPTH} levels")
+        return None
+    constants: list[str] = []
+    repeated: list[str] = []
+    value = _loads(text, constants, repeated, origin, problems)
+    for key in repeated:
+        problems.add("duplicate-key", origin, f"the key {key!r} occurs more than once", field=key)
+    if constants:
+        problems.add("not-a-number", origin, f"the value {constants[0]}")
+    if value is None or repeated or constants:
+        return None
+    if not isinstance(value, dict):
+        problems.add("wrong-type", origin, f"expected a JSON object, got {type_name(value)}")
+        return None
+    return Row(value, origin)
+
+
+def type_name(value: Any) -> str:
+    """The JSON word for a value's type."""
+    if isinstance(value, bool):
+        return "true or false"
+    names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object", type(None): "null"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _loads(text: str, constants: list[str], repeated: list[str], origin: Origin, problems: Problems) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated.extend(key for key in found if keys.count(key) > 1)
+        return found
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=constants.append)
+    except json.JSONDecodeError as error:
+        problems.add("bad-json", origin, f"{error.msg} at position {error.pos + 1} of the row")
+        return None
+    except ValueError as error:  # an integer with more digits than Python converts
+        problems.add("bad-json", origin, str(error))
+        return None
+    if value is None and not constants:
+        problems.add("wrong-type", origin, "expected a JSON object, got null")
+    return value
+
+
+def _nested_deeper(text: str, limit: int) -> bool:
+    """Whether brackets outside strings nest deeper than `limit`."""
+    depth = 0
+    for match in STRUCTURE.finditer(text):
+        token = match.group()
+        if token in "[{":
+            depth += 1
+            if depth > limit:
+                return True
+        elif token in "]}":
+            depth -= 1
+    return False

@@ -1,0 +1,64 @@
+"""Whether the answers of a set are labels: a closed set of short words, as in classification."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from outcrop.data.records import Conversation, Origin, Record, Text, answer_text, parts
+
+MOST_LABELS = 1000
+LONGEST_LABEL = 100
+"""Characters."""
+
+LARGEST_SHARE_ALONE = 0.01
+"""Share of the rows whose answer may occur only once: mistyped labels do not make a set of labels an open one."""
+
+
+class LabelCounter:
+    """Counts answers as rows stream by, and gives up, in bounded memory, once they cannot be labels.
+
+    Answers are labels if there are 2 to MOST_LABELS different ones, each one line of at most LONGEST_LABEL characters,
+    at least twice as many rows as labels, and no more than 1 % of the rows (at least one) with an answer of their own.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._open = False
+        self.first: dict[str, tuple[Origin, str]] = {}
+        """Where each label occurs first: row and field."""
+
+    def add(self, record: Record) -> None:
+        """Count the answer of one record."""
+        if self._open:
+            return
+        answer = answer_text(record).strip()
+        many_turns = isinstance(record, Conversation) and sum(turn.role == "assistant" for turn in record.messages) > 1
+        self._counts[answer] += 1
+        self.first.setdefault(answer, (record.origin, parts(record)[-1].field))
+        if (
+            isinstance(record, Text)
+            or many_turns
+            or not answer
+            or "\n" in answer
+            or len(answer) > LONGEST_LABEL
+            or len(self._counts) > MOST_LABELS
+        ):
+            self._open = True
+            self._counts.clear()
+            self.first.clear()
+
+    def counts(self) -> dict[str, int] | None:
+        """Rows per label, by label; None where the answers are not labels."""
+        rows, alone = self._counts.total(), sum(count == 1 for count in self._counts.values())
+        closed = not self._open and 2 <= len(self._counts) <= rows / 2 and alone <= max(1, LARGEST_SHARE_ALONE * rows)
+        return dict(sorted(self._counts.items())) if closed else None
+
+
+def label_set(records: Iterable[Record]) -> tuple[str, ...] | None:
+    """The labels of a classification set, sorted; None where the answers are not labels. The rule is LabelCounter's."""
+    counter = LabelCounter()
+    for record in records:
+        counter.add(record)
+    counts = counter.counts()
+    return tuple(counts) if counts else None

@@ -1,0 +1,160 @@
+"""Files to records: containers and formats recognised, problems named, rows streamed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from outcrop.core.errors import UsageError, did_you_mean
+from outcrop.core.files import Location, bare_suffix
+from outcrop.data.formats.catalog import CONTAINERS, DOCUMENTS, SHAPES
+from outcrop.data.formats.container import Row
+from outcrop.data.formats.shape import Shape
+from outcrop.data.mapping import Mapping, apply
+from outcrop.data.problems import Problems, Site
+from outcrop.data.records import Origin, Record
+
+Paths = str | Path | Sequence[str | Path]
+SNIFFED_ROWS = 50
+"""Rows at the beginning of a file that vote on its format, so that one broken row does not decide."""
+
+
+def read(
+    paths: Paths,
+    mapping: Mapping | None = None,
+    format: str | None = None,  # noqa: A002 - the word of the command line
+    problems: Problems | None = None,
+) -> Iterator[Record]:
+    """Stream the records of files and document folders, in order.
+
+    mapping: which columns are what; without it the rows' format is recognised, or is `format`, a name in SHAPES.
+    problems: collects what is wrong, and broken rows are left out; without it DataError is raised at the end.
+    Raises UsageError for paths that do not exist, unknown file types, and a mapping given together with a format.
+    """
+    if mapping is not None and format is not None:
+        raise UsageError("A format and a mapping were both given.", "Give one: a mapping makes the records itself.")
+    found = Problems() if problems is None else problems
+    for path, name in files(paths):
+        yield from _read_file(path, name, mapping, SHAPES.load(format) if format else None, found)
+    if problems is None:
+        found.raise_errors()
+
+
+def load(
+    paths: Paths,
+    mapping: Mapping | None = None,
+    format: str | None = None,  # noqa: A002 - the word of the command line
+    problems: Problems | None = None,
+) -> list[Record]:
+    """All records in memory. Raises DataError with every problem of all files; `problems` receives the warnings."""
+    found = Problems() if problems is None else problems
+    records = list(read(paths, mapping, format, found))
+    found.raise_errors()
+    return records
+
+
+def files(paths: Paths) -> list[tuple[Path, str]]:
+    """The files that `paths` name, each with its name for messages; folders are searched for documents.
+
+    Raises UsageError naming every path that does not exist.
+    """
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    places = [(_local(str(path)), str(path)) for path in named]
+    if not places:
+        raise UsageError("No file was given.", "Name at least one file.")
+    missing = [_missing(path, name) for path, name in places if not path.exists()]
+    if missing:
+        raise UsageError(" ".join(missing), "Check the path.")
+    return [found for path, name in places for found in (_documents(path) if path.is_dir() else [(path, name)])]
+
+
+def _local(name: str) -> Path:
+    location = Location.parse(name)
+    if location.scheme != "file":
+        raise UsageError(f"Data cannot be read from {name}.", "Give a file on this machine.")
+    return Path(location.rest)
+
+
+def _missing(path: Path, name: str) -> str:
+    siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = did_you_mean(path.name, siblings)
+    return f"{name} does not exist." + (f" {hint}" if hint.startswith("Did") else "")
+
+
+def _documents(folder: Path) -> list[tuple[Path, str]]:
+    """Text and Markdown files below a folder. Tables in it must be named: a folder may mix training and test rows."""
+    inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    tables = [path for path in inside if bare_suffix(path) in CONTAINERS and bare_suffix(path) not in DOCUMENTS]
+    if tables:
+        raise UsageError(
+            f"The folder {folder} holds tables: {', '.join(path.name for path in tables[:5])}.",
+            "Name the files: a folder may mix training and test rows. Folders are read for .txt and .md files only.",
+        )
+    documents = [(path, str(path)) for path in inside if bare_suffix(path) in DOCUMENTS]
+    if not documents:
+        raise UsageError(
+            f"The folder {folder} holds no {', '.join(DOCUMENTS)} files.", "Give another folder, or files."
+        )
+    return documents
+
+
+def _read_file(
+    path: Path, name: str, mapping: Mapping | None, shape: Shape | None, problems: Problems
+) -> Iterator[Record]:
+    errors = problems.errors
+    rows = CONTAINERS.load(bare_suffix(path))(path, name, problems)
+    first = next(rows, None)
+    if first is None:
+        if problems.errors == errors:
+            problems.add("empty-file", Origin(name, 0), "no rows")
+        return
+    rows = chain([first], rows)
+    if mapping is None:
+        parsed = _parse(rows, shape, problems)
+    else:
+        parsed = (apply(mapping, row.values, Site(problems, row.origin)) for row in rows)
+    yield from (record for record in parsed if record is not None)
+
+
+def _parse(rows: Iterator[Row], shape: Shape | None, problems: Problems) -> Iterator[Record | None]:
+    """Records in the given format, or in the one that most of the first rows have."""
+    head = list(islice(rows, SNIFFED_ROWS))
+    chosen = shape or sniff(head)
+    if chosen is None:
+        columns = ", ".join(map(str, head[0].values))
+        problems.add(
+            "unknown-format", head[0].origin, f"the columns are: {columns}. {_nearest_format(head[0])}".strip()
+        )
+        return
+    for row in chain(head, rows):
+        other = None if shape or chosen.accepts(row.values) else sniff([row])
+        site = Site(problems, row.origin)
+        if other is None:
+            yield chosen.parse(row.values, site)
+        else:
+            site.add("format-mismatch", f"a row of format {other.name} in a file of format {chosen.name}")
+
+
+def sniff(rows: Sequence[Row]) -> Shape | None:
+    """The format that accepts most of the rows; among equals the one whose marks most rows have, then the first."""
+    accepted: Counter[str] = Counter()
+    matched: Counter[str] = Counter()
+    shapes = {name: SHAPES.load(name) for name in SHAPES}
+    for row in rows:
+        accepted.update(name for name, shape in shapes.items() if shape.accepts(row.values))
+        matched.update(name for name, shape in shapes.items() if shape.matches(row.values))
+    best = max(shapes, key=lambda name: (matched[name] > 0, accepted[name], matched[name]))
+    return shapes[best] if matched[best] else None
+
+
+def _nearest_format(row: Row) -> str:
+    """A hint at a mistyped key: the format of which most keys are there, and the key that is not."""
+    for name in SHAPES:
+        keys = list(SHAPES.load(name).example)
+        absent = [key for key in keys if key not in row.values]
+        hints = [did_you_mean(key, map(str, row.values)) for key in absent]
+        if len(absent) == 1 and hints[0].startswith("Did"):
+            return f"The format {name} needs {absent[0]!r}. {hints[0]}"
+    return ""

@@ -1,0 +1,179 @@
+"""The check of a data set: every defect of every file in one pass, in memory that grows only by digests."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from outcrop.core.errors import UsageError, did_you_mean
+from outcrop.core.events import Listener, ignore
+from outcrop.core.spec import Spec, parameter
+from outcrop.data.content import check_answer, check_length, check_personal, check_tokens
+from outcrop.data.labels import LONGEST_LABEL, LabelCounter
+from outcrop.data.language import language
+from outcrop.data.mapping import Mapping as ColumnMapping
+from outcrop.data.neighbours import THRESHOLD
+from outcrop.data.problems import Problems, Site
+from outcrop.data.reading import Paths, files, read
+from outcrop.data.records import Origin, Record, answer_text, parts, prompt_text
+from outcrop.data.repetition import Origins, Repetition
+
+PROGRESS_ROWS = 1000
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+
+
+class CheckSpec(Spec):
+    """What a data set is held to."""
+
+    labels: tuple[str, ...] | None = parameter(None, "the labels that answers may be; default: found in the data")
+    max_chars: int | None = parameter(None, "longest row", unit="characters", ge=1)
+    max_tokens: int | None = parameter(None, "longest row, where tokens can be counted", unit="tokens", ge=1)
+    special_tokens: tuple[str, ...] = parameter((), "the base model's own control tokens, beside the usual ones")
+    min_rows: int = parameter(32, "fewest rows", unit="rows", ge=0, source="Bedrock: Claude 3 Haiku wants 32")
+    min_rows_per_label: int = parameter(8, "fewest rows of a label", unit="rows", ge=0)
+    similarity: float = parameter(
+        THRESHOLD, "Jaccard similarity from which prompts count as almost equal", gt=0.5, le=1
+    )
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found: `rows` are the usable records, `labels` the rows per label where answers are labels."""
+
+    files: tuple[str, ...]
+    rows: int
+    kinds: dict[str, int]
+    characters: int
+    labels: dict[str, int] | None
+    languages: dict[str, int]
+    problems: Problems
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors; warnings are allowed."""
+        return not self.problems.errors
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON-ready fields."""
+        return {
+            "ok": self.ok,
+            "files": list(self.files),
+            "rows": self.rows,
+            "kinds": self.kinds,
+            "characters": self.characters,
+            "labels": self.labels,
+            "languages": self.languages,
+            **self.problems.as_dict(),
+        }
+
+
+@dataclass
+class _Totals:
+    rows: int = 0
+    characters: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    labels: LabelCounter = field(default_factory=LabelCounter)
+    languages: dict[str, Origins] = field(default_factory=lambda: defaultdict(Origins))
+
+
+def check(
+    paths: Paths,
+    mapping: ColumnMapping | None = None,
+    format: str | None = None,  # noqa: A002 - the word of the command line
+    against: Paths = (),
+    spec: CheckSpec | None = None,
+    count_tokens: Callable[[str], int] | None = None,
+    listener: Listener = ignore,
+) -> CheckResult:
+    """Check data files against every defect of DEFECTS.
+
+    against: other files, read the same way, that must share no prompt with these; count_tokens: tokens of a text,
+    needed for `spec.max_tokens`. Raises UsageError for wrong arguments only: defects are in the result.
+    """
+    spec = spec or CheckSpec()
+    if spec.max_tokens is not None and count_tokens is None:
+        raise UsageError("A limit in tokens was given without a base model to count them.", "Give max_chars instead.")
+    problems = Problems()
+    repetition = Repetition(problems, spec.similarity)
+    if against:
+        for record in read(against, mapping, format, problems):
+            repetition.add_reference(record)
+    totals = _Totals()
+    for record in read(paths, mapping, format, problems):
+        _count(totals, record)
+        _check_record(record, spec, count_tokens, problems)
+        repetition.add(record)
+        if totals.rows % PROGRESS_ROWS == 0:
+            listener({"event": "progress", "title": "Checking", "done": totals.rows, "total": None})
+    repetition.finish()
+    names = tuple(name for _, name in files(paths))
+    if 0 < totals.rows < spec.min_rows:
+        problems.add("too-few-rows", Origin(names[0], 0), f"{totals.rows} usable rows, fewer than {spec.min_rows}")
+    counts = totals.labels.counts()
+    _check_labels(counts or {}, totals.labels.first, spec, problems)
+    _check_languages(totals.languages, problems)
+    languages = {name: len(origins) for name, origins in totals.languages.items()}
+    return CheckResult(names, totals.rows, dict(totals.kinds), totals.characters, counts, languages, problems)
+
+
+def _count(totals: _Totals, record: Record) -> None:
+    totals.rows += 1
+    totals.kinds[type(record).__name__.lower()] += 1
+    totals.characters += sum(len(part.text) for part in parts(record))
+    totals.labels.add(record)
+    if spoken := language(f"{prompt_text(record)} {answer_text(record)}"):
+        totals.languages[spoken].append(record.origin)
+
+
+def _check_record(
+    record: Record, spec: CheckSpec, count_tokens: Callable[[str], int] | None, problems: Problems
+) -> None:
+    site = Site(problems, record.origin)
+    check_tokens(record, spec.special_tokens, site)
+    check_personal(record, site)
+    check_answer(record, site)
+    if spec.max_chars is not None:
+        check_length(record, spec.max_chars, "characters", len, site)
+    if spec.max_tokens is not None and count_tokens is not None:
+        check_length(record, spec.max_tokens, "tokens", count_tokens, site)
+    answer = answer_text(record).strip()
+    if spec.labels is not None and answer not in spec.labels:
+        site.add("label-outside-set", _outside(answer, spec.labels), parts(record)[-1].field)
+
+
+@lru_cache(maxsize=4096)
+def _outside(answer: str, labels: tuple[str, ...]) -> str:
+    if len(answer) > LONGEST_LABEL:
+        return f"an answer of {len(answer):,} characters"
+    return f"{answer!r} is not one of the {len(labels)} labels. {did_you_mean(answer, labels)}"
+
+
+def _check_labels(
+    counts: Mapping[str, int], first: Mapping[str, tuple[Origin, str]], spec: CheckSpec, problems: Problems
+) -> None:
+    """Report labels with few rows, and labels that are numbers."""
+    frequent = [label for label, count in counts.items() if count >= spec.min_rows_per_label]
+    for label, count in counts.items():
+        if count >= spec.min_rows_per_label:
+            continue
+        hint = did_you_mean(label, frequent) if frequent else ""
+        message = f"{label!r} has {count} row{'s' if count > 1 else ''}, fewer than {spec.min_rows_per_label}"
+        origin, field = first[label]
+        problems.add("rare-label", origin, message + (f". {hint}" if hint.startswith("Did") else ""), field)
+    if counts and all(NUMBER.fullmatch(label) for label in counts) and not problems.count("number-as-label"):
+        origin, field = min(first.values(), key=lambda place: place[0].line)
+        problems.add("number-as-label", origin, f"all {len(counts)} labels are numbers", field)
+
+
+def _check_languages(languages: Mapping[str, Origins], problems: Problems) -> None:
+    """Report the rows of every language but the most frequent one."""
+    if not languages:
+        return
+    most = max(languages, key=lambda name: len(languages[name]))
+    for name, origins in languages.items():
+        for index in range(len(origins) if name != most else 0):
+            problems.add("language-mix", origins[index], f"{name}, but most rows are {most}")

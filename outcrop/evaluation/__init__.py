@@ -1,0 +1,1 @@
+"""Floor 3: metrics, statistics, comparisons, reports. No torch."""

@@ -1,0 +1,248 @@
+"""What an evaluation found: frozen, JSON-ready. Reports, tables, model cards and APIs read these and nothing else."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from outcrop.core.errors import DataError, did_you_mean
+
+Direction = Literal["higher", "lower"]
+Kind = Literal["per_example", "set"]
+Verdict = Literal["better", "worse", "no difference shown"]
+Change = Literal["gained", "lost", "neither right", "both right", "shown"]
+
+
+class JsonReady:
+    """Base of result types: to plain dicts, lists and scalars, and back."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; tuples become lists."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`. Raises DataError for unknown or missing fields and for values of another type."""
+        built: Self = _build(cls, values, cls.__name__)
+        return built
+
+
+@dataclass(frozen=True)
+class Estimate(JsonReady):
+    """A number with its confidence interval, the rows behind it and how the interval was made."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+@dataclass(frozen=True)
+class MetricFacts(JsonReady):
+    """What a reader must know of a metric. low, high: the range of its values, None where it is open."""
+
+    name: str
+    title: str
+    direction: Direction
+    kind: Kind
+    low: float | None
+    high: float | None
+    source: str
+    signature: str = ""
+
+
+@dataclass(frozen=True)
+class SystemResult(JsonReady):
+    """One system's answers to the test rows and what they cost. Row order is that of the data.
+
+    correct: score of every row under the first metric, where it scores rows;
+    invalid_answers: answers outside the closed label set; stopped_share: answers that ended before the length limit.
+    """
+
+    name: str
+    description: str
+    metrics: dict[str, Estimate]
+    answers: tuple[str, ...]
+    correct: tuple[float, ...] | None = None
+    output_tokens_mean: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    train_minutes: float | None = None
+    invalid_answers: int | None = None
+    stopped_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison(JsonReady):
+    """A system against a baseline on the same rows, in units of the metric: difference is system − baseline.
+
+    scores: of the baseline and of the system;
+    gained, lost: rows the system scores above and below the baseline, None for metrics that do not score rows;
+    p: two-sided, after Holm's correction for `tests` comparisons; minimum_detectable: with 80 % power.
+    """
+
+    metric: str
+    baseline: str
+    system: str
+    scores: tuple[float, float]
+    difference: Estimate
+    p: float
+    test: str
+    tests: int
+    gained: int | None
+    lost: int | None
+    minimum_detectable: float
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class DataFacts(JsonReady):
+    """The test rows. looks: how often this sealed set has been opened, this time included; None: it is not sealed."""
+
+    path: str
+    digest: str
+    rows: int
+    looks: int | None = None
+
+
+@dataclass(frozen=True)
+class Sample(JsonReady):
+    """One test row with every system's answer. row is 1-based; change: from the baseline to the candidate."""
+
+    row: int
+    prompt: str
+    references: tuple[str, ...]
+    answers: dict[str, str]
+    change: Change
+
+
+@dataclass(frozen=True)
+class EvaluationResult(JsonReady):
+    """Systems measured on the same rows.
+
+    metrics: the first is the one that decides; candidate: the system the verdict is about;
+    baseline: what it is compared with, None for a single system;
+    confusion: system → [true label][given label, the last column counting invalid answers].
+    """
+
+    title: str
+    data: DataFacts
+    metrics: tuple[MetricFacts, ...]
+    systems: tuple[SystemResult, ...]
+    candidate: str
+    baseline: str | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    labels: tuple[str, ...] | None = None
+    confusion: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    minimum_detectable: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def system(self, name: str) -> SystemResult:
+        """The result of one system. Raises DataError for an unknown name."""
+        for system in self.systems:
+            if system.name == name:
+                return system
+        raise DataError(f"No system named {name}.", did_you_mean(name, [system.name for system in self.systems]))
+
+    def comparison(self, metric: str, system: str) -> Comparison | None:
+        """The comparison of a system with the baseline under a metric, if there is one."""
+        return next((c for c in self.comparisons if (c.metric, c.system) == (metric, system)), None)
+
+
+@dataclass(frozen=True)
+class TrainingCurves(JsonReady):
+    """What training looked like. train: (step, loss); validation: (step, loss, metric); None: absent or not finite."""
+
+    train: tuple[tuple[int, float | None], ...]
+    validation: tuple[tuple[int, float | None, float | None], ...] = ()
+    best_step: int | None = None
+    stop_reason: str = ""
+    metric_title: str = ""
+
+
+@dataclass(frozen=True)
+class Problem(JsonReady):
+    """A kind of defect found in the data. first: where it was met first ("file:line"); message: what became of it."""
+
+    code: str
+    count: int
+    first: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Preparation(JsonReady):
+    """How the rows came to be. counts: (what, rows), in order; certificate: (claim, evidence) of a clean split."""
+
+    counts: tuple[tuple[str, int], ...]
+    problems: tuple[Problem, ...] = ()
+    certificate: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Reproduction(JsonReady):
+    """What is needed to get the same result again. machine, versions: (name, value)."""
+
+    command: str
+    machine: tuple[tuple[str, str], ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        return _build(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is Literal:
+        return _checked(value in arguments, value, where, "one of " + ", ".join(map(str, arguments)))
+    if origin is dict:
+        _checked(isinstance(value, Mapping), value, where, "an object")
+        return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple:
+        return _build_tuple(arguments, value, where)
+    number = kind is float and isinstance(value, int | float) and not isinstance(value, bool)
+    return _checked(number or type(value) is kind, value, where, kind.__name__)
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    _checked(isinstance(value, Mapping), value, where, "an object")
+    hints = get_type_hints(kind)
+    unknown = [name for name in value if name not in hints]
+    if unknown:
+        raise DataError(f"Unknown field {unknown[0]}.", did_you_mean(unknown[0], hints), where)
+    try:
+        return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    except TypeError as error:
+        raise DataError(f"Not a whole {kind.__name__}: {error}.", "Write it with as_dict.", where) from None
+
+
+def _build_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    _checked(isinstance(value, list | tuple), value, where, "a list")
+    if arguments[-1] is Ellipsis:
+        return tuple(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    _checked(len(value) == len(arguments), value, where, f"a list of {len(arguments)}")
+    parts = zip(arguments, value, strict=True)
+    return tuple(_build(part, item, f"{where}[{index}]") for index, (part, item) in enumerate(parts))
+
+
+def _checked(right: bool, value: Any, where: str, allowed: str) -> Any:
+    if not right:
+        raise DataError(f"{value!r:.80} is not {allowed}.", "Write results with as_dict.", where)
+    return value

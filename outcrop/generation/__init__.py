@@ -1,0 +1,1 @@
+"""Floor 3: text and likelihoods from models."""

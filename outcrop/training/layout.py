@@ -1,0 +1,171 @@
+"""Padding-free batches: documents laid end to end, and the index tables that keep them apart in attention.
+
+Shapes: T flat tokens, M supervised tokens, N documents of a group, S their padded length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MIN_SHARED_PREFIX = 4
+LONG = 1024
+"""Documents longer than this attend alone, through the kernel that keeps no [S, S] matrix."""
+
+
+class Segment(NamedTuple):
+    """One document of a batch. weights[i] is the loss weight of predicting ids[i] from what precedes it."""
+
+    ids: Sequence[int]
+    weights: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Documents that attend together, padded to one length S, after P rows that all of them see.
+
+    query_rows [N*S], key_rows [N*(P+S)]: flat rows to gather; pads point at row T, which holds zeros;
+    mask [1, S, P+S]: True where attention is allowed; None for one long causal document.
+    """
+
+    documents: int
+    query_rows: Tensor
+    key_rows: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Attention:
+    """All groups of a batch, and the way back.
+
+    query_slot [T]: where each row sits among the gathered queries of all groups; key_slot [T]: the same for keys;
+    row_of_query [sum N*S]: inverse of query_slot, T for pads;
+    shared: leading rows that every document outside the first group sees, too.
+    """
+
+    groups: tuple[Group, ...]
+    query_slot: Tensor
+    key_slot: Tensor
+    row_of_query: Tensor
+    shared: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A micro-batch, flat.
+
+    ids [T], positions [T]; supervised [M]: rows whose next token is a target, ascending; targets [M]; weights [M].
+    """
+
+    ids: Tensor
+    positions: Tensor
+    supervised: Tensor
+    targets: Tensor
+    weights: Tensor
+    attention: Attention
+
+    def to(self, device: torch.device) -> Layout:
+        """The same layout with all tables on `device`."""
+        return self if device.type == "cpu" else _moved(self, device)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device) for item in value)
+    if is_dataclass(value):
+        return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
+    return value
+
+
+def shared_prefix(segments: Sequence[Segment]) -> int:
+    """Length of the longest common prefix that holds no target and leaves each document a row before its first one."""
+    if len(segments) < 2 or max(len(s.ids) for s in segments) > LONG:
+        return 0
+    limit = min(next((i for i, w in enumerate(s.weights) if w), len(s.ids)) - 1 for s in segments)
+    first = segments[0].ids
+    for other in segments[1:]:
+        limit = next((i for i in range(max(limit, 0)) if first[i] != other.ids[i]), limit)
+    return limit if limit >= MIN_SHARED_PREFIX else 0
+
+
+class Span(NamedTuple):
+    """A document's rows in the flat batch; `sees_prefix` says whether the shared rows come before it."""
+
+    start: int
+    length: int
+    sees_prefix: bool
+
+
+def lay_out(segments: Sequence[Segment]) -> Layout:
+    """Lay documents end to end. A prefix that all of them share is computed once, which is exact: causal attention
+    makes its hidden states the same in every document, and the gradients of its keys and values are summed."""
+    prefix = shared_prefix(segments)
+    ids: list[int] = list(segments[0].ids[:prefix])
+    positions = list(range(prefix))
+    spans = [Span(0, prefix, False)] if prefix else []
+    supervised: list[int] = []
+    targets: list[int] = []
+    weights: list[float] = []
+    for segment in segments:
+        shift = len(ids) - prefix
+        spans.append(Span(len(ids), len(segment.ids) - prefix, bool(prefix)))
+        ids.extend(segment.ids[prefix:])
+        positions.extend(range(prefix, len(segment.ids)))
+        for i in range(max(prefix, 1), len(segment.ids)):
+            if segment.weights[i]:
+                supervised.append(shift + i - 1)
+                targets.append(segment.ids[i])
+                weights.append(segment.weights[i])
+    return Layout(
+        torch.tensor(ids), torch.tensor(positions), torch.tensor(supervised, dtype=torch.long),
+        torch.tensor(targets, dtype=torch.long), torch.tensor(weights, dtype=torch.float32),
+        _attention(spans, prefix, len(ids)),
+    )
+
+
+def _attention(spans: list[Span], prefix: int, total: int) -> Attention:
+    groups = [_group(members, prefix, total) for members in _grouped(spans)]
+    query_slot, key_slot = np.zeros(total, np.int64), np.zeros(total, np.int64)
+    row_of_query = np.concatenate([group.query_rows.numpy() for group in groups])
+    real = row_of_query < total
+    query_slot[row_of_query[real]] = np.flatnonzero(real)
+    base = 0
+    for index, group in enumerate(groups):
+        rows = group.key_rows.numpy()
+        own = (rows < total) & ((rows >= prefix) | (index == 0))
+        key_slot[rows[own]] = base + np.flatnonzero(own)
+        base += len(rows)
+    tables = (torch.from_numpy(table) for table in (query_slot, key_slot, row_of_query))
+    return Attention(tuple(groups), *tables, prefix)
+
+
+def _grouped(spans: list[Span]) -> list[list[Span]]:
+    """Documents of similar length together, so that padding stays below half; the prefix first; long ones alone."""
+    bins: list[list[Span]] = []
+    for span in sorted(spans, key=lambda s: (s.sees_prefix, s.length)):
+        last = bins[-1][0] if bins else None
+        alike = last is not None and last.sees_prefix == span.sees_prefix and last.length * 2 >= span.length
+        if alike and span.length <= LONG:
+            bins[-1].append(span)
+        else:
+            bins.append([span])
+    return bins
+
+
+def _group(members: list[Span], prefix: int, total: int) -> Group:
+    seen = prefix if members[0].sees_prefix else 0
+    length = max(span.length for span in members)
+    starts = np.array([span.start for span in members])[:, None]
+    lengths = np.array([span.length for span in members])[:, None]
+    offsets = np.arange(length)[None]
+    own = np.where(offsets < lengths, starts + offsets, total)  # [N, S]
+    keys = np.concatenate([np.broadcast_to(np.arange(seen), (len(members), seen)), own], axis=1)
+    mask = None if length > LONG else torch.from_numpy(np.tri(length, seen + length, seen, dtype=bool)[None])
+    return Group(len(members), torch.from_numpy(own.reshape(-1)), torch.from_numpy(keys.reshape(-1)), mask)

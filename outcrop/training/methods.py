@@ -1,0 +1,21 @@
+"""Which weights a method trains: all of them, or adapters on frozen ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from outcrop.models import lora
+from outcrop.training.spec import TrainingSpec
+
+
+def prepare(model: Any, spec: TrainingSpec) -> dict[str, nn.Parameter]:
+    """Make the model ready for the method and return what is to be trained, by name. Output is unchanged."""
+    if spec.method == "lora":
+        lora.attach(
+            model, rank=spec.lora_rank, alpha=spec.lora_alpha, dropout=spec.lora_dropout, rslora=spec.lora_rslora, seed=spec.seed
+        )
+    else:
+        model.requires_grad_(True)
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

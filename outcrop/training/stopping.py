@@ -1,0 +1,86 @@
+"""When to stop, and which weights were best. Semantics: docs/early-stopping.md."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+EXPLOSION = 3.0
+"""A loss this many times its first level, for a whole window, is an explosion."""
+WINDOW = 20
+
+
+@dataclass
+class EarlyStopping:
+    """Improvement ≥ threshold counts; after `patience` evaluations in a row without it, stop; the best is kept.
+
+    The watched value is a loss (lower is better) or a task metric (higher is better).
+    """
+
+    threshold: float
+    patience: int
+    higher_is_better: bool
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+
+    def update(self, step: int, value: float) -> bool:
+        """Take an evaluation; returns whether these are the best weights so far (any improvement, however small)."""
+        gain = math.inf if self.best is None else (value - self.best) * (1 if self.higher_is_better else -1)
+        if math.isnan(value):
+            gain = -math.inf
+        self.waited = 0 if gain >= self.threshold and gain > 0 else self.waited + 1
+        if gain > 0:
+            self.best, self.best_step = value, step
+        return gain > 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self.waited >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set what `state` returned."""
+        self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
+
+
+@dataclass
+class DivergenceWatch:
+    """Notices a loss that is not a number, or that stays far above where it began."""
+
+    first: float | None = None
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def check(self, loss: float, gradient_norm: float) -> str | None:
+        """Take a step's loss and gradient norm; returns why training should end, or None."""
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            return "the loss or its gradient is no longer a number"
+        self.first = loss if self.first is None else self.first
+        self.recent.append(loss)
+        if len(self.recent) == WINDOW and min(self.recent) > EXPLOSION * max(self.first, 0.1):
+            return f"the loss has stayed above {EXPLOSION:g} times its first value ({self.first:.3g}) for {WINDOW} steps"
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"first": self.first, "recent": list(self.recent)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set what `state` returned."""
+        self.first = state["first"]
+        self.recent = deque(state["recent"], maxlen=WINDOW)
+
+
+def overfitting(train: list[float], validation: list[float]) -> bool:
+    """Whether validation loss has risen over the last evaluations while training loss kept falling: by more than 2 %
+    above its lowest, with the training loss of the last evaluation below that at the lowest."""
+    if len(validation) < 3 or len(train) != len(validation):
+        return False
+    lowest = min(range(len(validation)), key=validation.__getitem__)
+    return lowest < len(validation) - 1 and validation[-1] > 1.02 * validation[lowest] and train[-1] < train[lowest]

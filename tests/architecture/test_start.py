@@ -1,0 +1,90 @@
+"""Help is quick because it imports no torch, and the core works where there is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.architecture.package import MODULES, python
+
+HEAVY = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scipy", "sklearn", "sacrebleu", "rouge_score")
+
+BLOCK = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    run = python(f"""
+import sys
+sys.argv = ["outcrop", "--help"]
+from outcrop.cli.app import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("LOADED", *(set(sys.modules) & set({HEAVY})))
+""")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.rstrip().splitlines()[-1] == "LOADED"
+    for verb in ("data", "tune", "pretrain", "evaluate", "generate", "demo"):
+        assert verb in run.stdout
+
+
+def test_core_imports_without_torch() -> None:
+    light = ["outcrop", *(name for name in MODULES if name.startswith(("outcrop.core", "outcrop.data")))]
+    run = python(BLOCK + "from importlib import import_module\nfor name in sys.argv[1:]: import_module(name)", *light)
+    assert run.returncode == 0, run.stderr
+
+
+def test_specs_import_without_torch() -> None:
+    specs = [name for name in MODULES if name.endswith(".spec")]
+    assert "outcrop.training.spec" in specs
+    run = python(BLOCK + "from importlib import import_module\nfor name in sys.argv[1:]: import_module(name)", *specs)
+    assert run.returncode == 0, run.stderr
+
+
+CHECK = BLOCK + """
+sys.argv = ["outcrop", "data", "check", *sys.argv[1:]]
+from outcrop.cli.app import main
+main()
+"""
+
+
+def test_data_is_checked_without_torch(tmp_path: Path) -> None:
+    good = tmp_path / "good.jsonl"
+    rows = [{"prompt": f"Where is parcel {n}?", "completion": f"It is at stop {n}."} for n in range(20)]
+    good.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = python(CHECK, str(good), "--output", "json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)
+
+
+def test_bad_data_is_refused_without_torch_and_without_a_traceback(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "one", "completion": "two"}\n{"prompt": "three"\n')
+    run = python(CHECK, str(bad))
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert f"{bad}:2" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_training_without_torch_says_what_to_install(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "one", "completion": "two"}\n' * 5)
+    code = BLOCK + """
+sys.argv = ["outcrop", "tune", *sys.argv[1:]]
+from outcrop.cli.app import main
+main()
+"""
+    out = tmp_path / "out"
+    run = python(code, "--base", str(tmp_path), "--data", str(rows), "--to", str(out))
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert "pip install" in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not out.exists()

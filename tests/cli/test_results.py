@@ -1,0 +1,92 @@
+"""Results as text."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+
+import pytest
+from rich.console import Console
+
+from outcrop.cli.results import ROWS, figures_and_tables
+from outcrop.evaluation.results import DataFacts, Estimate, EvaluationResult, MetricFacts, SystemResult
+
+
+def shown(fields: dict) -> str:
+    file = io.StringIO()
+    Console(file=file, width=100).print(figures_and_tables(fields))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def test_figures_have_words_and_plain_numbers() -> None:
+    assert shown({"best_step": 1200, "exact_match": 0.8125, "resumed": False, "base": None}) == (
+        "best step    1,200\nexact match  0.8125\nresumed      no\nbase         –"
+    )
+
+
+def test_objects_are_indented_parts_and_lists_of_objects_tables() -> None:
+    text = shown({
+        "to": "out",
+        "rows": {"train": 900, "test": 100},
+        "systems": [{"name": "base", "score": 0.5}, {"name": "tuned", "score": 0.75}],
+    })  # fmt: skip
+    assert text.splitlines() == [
+        "to  out", "", "rows", "  train  900", "  test   100", "", "systems",
+        "  name   score", "  base     0.5", "  tuned   0.75",
+    ]  # fmt: skip
+
+
+def test_long_tables_and_lists_say_what_is_left_out() -> None:
+    text = shown({"labels": [f"l{i}" for i in range(77)], "rows": [{"row": i} for i in range(ROWS + 5)]})
+    assert "l7 … (77 in all)" in text
+    assert "l8" not in text
+    assert "… and 5 more rows" in text
+
+
+def test_nothing_is_said_to_be_nothing() -> None:
+    assert shown({"notes": [], "extra": {}}) == "notes  none\nextra  none"
+
+
+def test_text_is_no_markup_and_no_control() -> None:
+    assert shown({"name": "[red]x\x1b[2J"}) == "name  [red]x\\x1b[2J"
+
+
+def system(name: str, score: float) -> SystemResult:
+    return SystemResult(
+        name, "", {"accuracy": Estimate(score, score - 0.05, score + 0.05, 400, "Wilson")}, ("a",) * 400
+    )
+
+
+EVALUATION = EvaluationResult(
+    title="Intents",
+    data=DataFacts("test.jsonl", "sha256:0", 400, looks=2),
+    metrics=(MetricFacts("accuracy", "Accuracy", "higher", "per_example", 0, 1, ""),),
+    systems=(system("base", 0.25), system("tuned", 0.875)),
+    candidate="tuned",
+    notes=("Latency was measured on 2 processors.",),
+)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A result that has an evaluation among its parts."""
+
+    model: str
+    evaluation: EvaluationResult
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+@pytest.mark.parametrize("result", [EVALUATION, Tuned("out/model", EVALUATION)], ids=["itself", "a part"])
+def test_evaluations_are_shown_as_their_table(command, result) -> None:
+    command.provide("evaluate", lambda **_: result)
+    args = ("evaluate", "--model", "m", "--data", "d", "--to", "o")
+    text = command(*args).stdout
+    assert "82.5 to 92.5" in text
+    assert "400 rows of test.jsonl, look number 2 at this sealed set" in text
+    assert "Latency was measured on 2 processors." in text
+    assert ("out/model" in text) == isinstance(result, Tuned)
+    assert "answers" not in text
+    assert json.loads(command(*args, "--output", "json").stdout)
