@@ -1,0 +1,1 @@
+"""Bedrock, out in the open: model customization on your own machine."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def _summary(module: Path) -> str:
     docstring = ast.get_docstring(ast.parse(module.read_bytes(), str(module)))
     if not docstring:
         raise SystemExit(f"{module}: no docstring. Its first sentence is its line in the README's map.")
-    return docstring.splitlines()[0].partition(". ")[0].rstrip(".:")
+    return re.split(r"\. (?=[A-Z`])", docstring.splitlines()[0])[0].rstrip(".:")
 
 
 def _title(page: Path) -> str:

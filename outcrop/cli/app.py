@@ -44,10 +44,12 @@ class LazyGroup(CommandGroup):
     """A group whose commands are imported when it is used."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, or None."""
         self._load()
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands."""
         self._load()
         return super().list_commands(ctx)
 
@@ -60,14 +62,17 @@ class Root(CommandGroup):
     """The command itself: every way a verb can end becomes a message and an exit code here."""
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs, in the order of help."""
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that args begin with. Raises UsageError for an unknown one, with a suggestion."""
         if args[0] not in self.commands and not args[0].startswith("-"):
             raise UsageError(f"Unknown command: {args[0]}.", did_you_mean(args[0], self.commands))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        """Run a verb; Ctrl-C ends it as Interrupted."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

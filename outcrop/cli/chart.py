@@ -82,7 +82,7 @@ class Scale(NamedTuple):
         if self.high <= self.low:
             return 0.5
         if self.logarithmic:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
 
 

@@ -48,7 +48,7 @@ def step_line(event: Event) -> Text:
     """Where training is, on one line."""
     parts = [
         f"step {event['step']:,}/{event['steps']:,}",
-        f"epoch {event['epoch']:.2f}",
+        f"epoch {epoch(event)}",
         f"loss {measured(event['loss'])}",
         f"learning rate {measured(event['learning_rate'])}",
         f"{event['tokens_per_s']:,.0f} tokens/s",
@@ -59,18 +59,17 @@ def step_line(event: Event) -> Text:
 
 def evaluation_line(event: Event) -> Text:
     """The result of an evaluation on the validation rows, with a star for the best so far."""
-    line = Text(f"step {event['step']:,} · epoch {event['epoch']:.2f}")
+    line = Text(f"step {event['step']:,} · epoch {epoch(event)}" if event["step"] else "before training")
     line.append(f" · validation loss {measured(event['validation_loss'])}")
     if event.get("metric") and event.get("metric_value") is not None:
         line.append(f" · {event['metric']} ").append(measured(event["metric_value"]), "bold")
-    return line.append(" ★ best", "bold yellow") if event.get("best") else line
+    return line.append(" ★ best", "bold yellow") if event.get("best") and event["step"] else line
 
 
 def progress_line(event: Event) -> Text:
     """How many rows of a stage are done."""
     done, total = event["done"], event["total"]
-    share = f" ({done / total:.0%})" if total else ""
-    return Text(f"{visible(event['title'])}: {done:,}" + (f" of {total:,}{share}" if total else ""))
+    return Text(f"{visible(event['title'])}: {done:,}" + (f" of {total:,} ({done / total:.0%})" if total else ""))
 
 
 def estimate_line(event: Event) -> Text:
@@ -87,6 +86,16 @@ def minutes(value: float) -> str:
     return f"{value:.1f} min" if value < 120 else f"{value / 60:.1f} h"
 
 
+def epoch(event: Event) -> str:
+    """The epoch of an event: 3 where it is counted, 2.31 where it is measured."""
+    return f"{event['epoch']:.2f}" if isinstance(event["epoch"], float) else f"{event['epoch']}"
+
+
+def resumed_line(event: Event) -> Text:
+    """Training goes on from a checkpoint."""
+    return Text(f"Resumed from the checkpoint at step {event['step']:,}.")
+
+
 def checkpoint_line(event: Event) -> Text:
     """A checkpoint was written."""
     return Text(f"checkpoint at step {event['step']:,}", "dim")
@@ -100,16 +109,24 @@ def warning_line(event: Event) -> Text:
 
 def stopped_line(event: Event) -> Text:
     """Why training ended, and which weights were kept."""
-    best = event.get("best_step")
-    kept = "" if best is None else f"; the weights of step {best:,} are kept"
-    return Text(f"Stopped at step {event['step']:,}: {visible(event['reason']).rstrip('.')}{kept}.")
+    done = (
+        f"All {event['step']:,} steps are done"
+        if event["reason"] == "finished"
+        else f"Stopped at step {event['step']:,}"
+    )
+    reason = "" if event["reason"] == "finished" else f": {visible(event['reason'])}"
+    parts = [f"{done}{reason}.", visible(event.get("message", ""))]
+    parts += [] if event.get("best_step") is None else [f"The weights of step {event['best_step']:,} are kept."]
+    return Text(" ".join(part for part in parts if part))
 
 
 def finished_line(event: Event) -> Text:
     """What training took, and how far off the estimate was."""
     line = Text(f"Trained {event['steps']:,} steps in {minutes(event['minutes'])}{_peak_memory(event)}")
     off = event.get("estimate_error_percent")
-    return line.append(".") if off is None else line.append(f"; the estimate was off by {off:+.0f} %.", "dim")
+    if off is None:
+        return line.append(".")
+    return line.append(f"; {abs(off):.0f} % {'longer' if off > 0 else 'shorter'} than estimated.", "dim")
 
 
 def _peak_memory(event: Event) -> str:

@@ -57,6 +57,12 @@ TemplateOption = Annotated[
         help='How a prompt is written, with {fields}: "Message: {prompt}\\nIntent:"',
     ),
 ]
+DropOption = Annotated[
+    bool,
+    typer.Option(
+        "--drop-bad-rows", rich_help_panel=RECORDS, help="Leave out rows with defects, counted, instead of refusing."
+    ),
+]
 FormatOption = Annotated[
     str,
     typer.Option(

@@ -11,6 +11,8 @@ from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
 from outcrop.cli.options import (
     MODEL_WORDS,
     DataOption,
+    DropOption,
+    FormatOption,
     MapOption,
     OutputOption,
     OverwriteOption,
@@ -30,6 +32,11 @@ ScratchOption = Annotated[
     typer.Option("--from-scratch", metavar="SHAPE.toml", help="Make a new base model of this shape instead."),
 ]
 
+GeneralOption = Annotated[
+    list[str] | None,
+    typer.Option("--general", metavar="FILE|DIR", help="Other text, on which forgetting is measured. Repeatable."),
+]
+
 
 @with_hyperparameters
 def pretrain(
@@ -40,7 +47,10 @@ def pretrain(
     base: BaseOption = None,
     from_scratch: ScratchOption = None,
     validation: ValidationOption = None,
+    general: GeneralOption = None,
     columns: MapOption = "",
+    record_format: FormatOption = "",
+    drop_bad_rows: DropOption = False,
     overwrite: OverwriteOption = False,
     resume: ResumeOption = False,
     verbose: VerboseOption = False,
@@ -57,6 +67,7 @@ def pretrain(
     run(
         "pretrain", output, verbose,
         base=base, data=data, to=str(to), from_scratch=str(from_scratch or ""), validation=validation or [],
+        general=general or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
-        columns=columns, overwrite=overwrite, resume=resume,
+        columns=columns, format=record_format, drop_bad_rows=drop_bad_rows, overwrite=overwrite, resume=resume,
     )  # fmt: skip

@@ -52,6 +52,7 @@ class Progress(ABC):
             "step": self.on_step,
             "evaluation": self.on_evaluation,
             "checkpoint": self.on_checkpoint,
+            "resumed": lambda event: self.say(event_text.resumed_line(event)),
             "warning": lambda event: self.say(event_text.warning_line(event)),
             "stopped": lambda event: self.say(event_text.stopped_line(event)),
             "finished": self.on_finished,
@@ -224,9 +225,10 @@ class LiveProgress(Progress):
     def _stage_line(self, rows: Event) -> RenderableType:
         grid = Table.grid(padding=(0, 1, 0, 0))
         cells: list[RenderableType] = [self._spinner, Text(self._stage, "bold")]
-        if rows.get("total"):
+        if rows:
             done, total = rows["done"], rows["total"]
-            cells += [ProgressBar(total=total, completed=done, width=BAR), Text(f"{done:,}/{total:,}")]
+            cells += [ProgressBar(total=total, completed=done, width=BAR)] if total else []
+            cells.append(Text(f"{done:,}/{total:,}" if total else f"{done:,}"))
         cells.append(Text(event_text.duration(self._clock() - self._stage_began), "dim"))
         grid.add_row(*cells)
         return grid

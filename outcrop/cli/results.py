@@ -65,7 +65,12 @@ def figures_and_tables(fields: Mapping[str, Any]) -> Group:
 
 
 def _is_nested(value: Any) -> bool:
-    return (isinstance(value, Mapping) and bool(value)) or _is_table(value)
+    return (isinstance(value, Mapping) and bool(value) and not _is_estimate(value)) or _is_table(value)
+
+
+def _is_estimate(value: Any) -> bool:
+    """A number with its interval, as evaluation.results.Estimate has it."""
+    return isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys()
 
 
 def _is_table(value: Any) -> bool:
@@ -86,28 +91,32 @@ def _figures(fields: Mapping[str, Any]) -> Table:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """One column for each field that is simple in every row."""
-    names = [name for name in rows[0] if not any(_is_nested(row.get(name)) for row in rows)]
+    """One column for each field of the first row."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
-    for name in names:
-        is_number = isinstance(rows[0][name], int | float)
+    for name, value in rows[0].items():
+        is_number = isinstance(value, int | float) or _is_estimate(value)
         table.add_column(_words(name), overflow="fold", justify="right" if is_number else "left")
     for row in rows[:ROWS]:
-        table.add_row(*(_cell(row.get(name)) for name in names))
+        table.add_row(*(_cell(row.get(name)) for name in rows[0]))
     if len(rows) <= ROWS:
         return table
     return Group(table, Text(f"… and {len(rows) - ROWS:,} more rows (--output json has all)", "dim"))
 
 
 def _cell(value: Any) -> Text:
+    """A value in a line or in a table; of what has many parts, the first ones and how many there are."""
     if isinstance(value, Path):
         return Text(visible(str(value)), "bold")
-    if isinstance(value, Mapping) or (_is_list(value) and not value):
+    if _is_estimate(value):
+        return Text(f"{number(value['value'])} ({number(value['low'])} to {number(value['high'])})")
+    if not isinstance(value, Mapping) and not _is_list(value):
+        return Text(number(value))
+    if not value:
         return Text("none", "dim")
-    if _is_list(value):
-        more = f" … ({len(value):,} in all)" if len(value) > ITEMS else ""
-        return Text(", ".join(number(item) for item in value[:ITEMS]) + more)
-    return Text(number(value))
+    named = isinstance(value, Mapping)
+    items = [f"{name} {_cell(part)}" for name, part in value.items()] if named else [str(_cell(part)) for part in value]
+    more = f" … ({len(items):,} in all)" if len(items) > ITEMS else ""
+    return Text(", ".join(items[:ITEMS]) + more)
 
 
 def _words(name: str) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from outcrop.cli.chart import Curve, History, Scale, chart
-from outcrop.cli.event_text import duration, measured
+from outcrop.cli.event_text import duration, epoch, measured
 from outcrop.core.events import Event
 
 WIDTH = 96
@@ -63,7 +63,7 @@ class TrainingPanel:
         width = min(WIDTH, available)
         inner = width - 4
         rows = [] if end else [self._bar(inner), Text()]
-        title = Text.assemble((end or "Training", "bold"), f" · epoch {self._step['epoch']:.2f}")
+        title = Text.assemble((end or "Training", "bold"), f" · epoch {epoch(self._step)}")
         kept = "" if self._checkpoint is None else f"checkpoint at step {self._checkpoint:,} · "
         return Panel(
             Group(*rows, self._body(inner, ended=bool(end))),

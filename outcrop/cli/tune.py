@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
 from outcrop.cli.options import (
-    RECORDS,
     BaseOption,
     DataOption,
+    DropOption,
     FormatOption,
     MapOption,
     OutputOption,
@@ -23,13 +19,6 @@ from outcrop.cli.options import (
     VerboseOption,
 )
 from outcrop.cli.workflows import run
-
-DropOption = Annotated[
-    bool,
-    typer.Option(
-        "--drop-bad-rows", rich_help_panel=RECORDS, help="Leave out rows with defects, counted, instead of refusing."
-    ),
-]
 
 
 @with_hyperparameters

@@ -1,4 +1,4 @@
-"""Checks of one record's texts: control tokens, personal data, leaks of the prompt, lengths."""
+"""Checks of one record's texts, the last of which is its answer: control tokens, personal data, leaks, lengths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from outcrop.data import pii
 from outcrop.data.problems import Site
-from outcrop.data.records import Record, Text, answer_text, parts
+from outcrop.data.records import Part
 
 CONTROL_TOKENS = re.compile(
     r"<\|[A-Za-z][\w ]{1,40}\|>|<｜[^｜\n]{1,40}｜>|<(?:start|end)_of_turn>"
@@ -20,48 +20,47 @@ SHORTEST_LEAK = 30
 """Characters of a prompt below which its occurrence in the answer may be chance."""
 
 
-def check_tokens(record: Record, special_tokens: Sequence[str], site: Site) -> None:
+def check_tokens(named: Sequence[Part], special_tokens: Sequence[str], site: Site) -> None:
     """Report control tokens inside texts, those of common templates and those given."""
-    for part in parts(record):
+    for part in named:
         found = CONTROL_TOKENS.search(part.text)
         token = found.group() if found else next((token for token in special_tokens if token in part.text), None)
         if token is not None:
             site.add("special-token", f"the text contains {token}", part.field)
 
 
-def check_personal(record: Record, site: Site) -> None:
+def check_personal(named: Sequence[Part], site: Site) -> None:
     """Report personal data and secrets, without repeating them."""
-    for part in parts(record):
+    for part in named:
         for code, count in Counter(finding.code for finding in pii.find(part.text)).items():
             site.add(code, f"{count} found" if count > 1 else "found", part.field)
 
 
-def check_answer(record: Record, site: Site) -> None:
+def check_answer(named: Sequence[Part], site: Site) -> None:
     """Report an answer that is the prompt or contains the whole of it."""
-    answer = answer_text(record).strip()
-    if not answer:
+    if len(named) < 2:
         return
-    asked, answered = parts(record)[-2:]
-    prompt = asked.text.strip()
+    asked, answered = named[-2:]
+    prompt, answer = asked.text.strip(), answered.text.strip()
     if answer == prompt:
         site.add("answer-is-prompt", "the same text as the prompt", answered.field)
     elif len(prompt) >= SHORTEST_LEAK and prompt in answer:
         site.add("prompt-leak", f"the {len(prompt):,} characters of the prompt stand in the answer", answered.field)
 
 
-def check_length(record: Record, limit: int, unit: str, count: Callable[[str], int], site: Site) -> None:
-    """Report a record longer than `limit`, and which part a cut at the end would take. Texts are never too long."""
-    if isinstance(record, Text):
+def check_length(named: Sequence[Part], limit: int, unit: str, count: Callable[[str], int], site: Site) -> None:
+    """Report a record longer than `limit`, and what a cut at its end would take. A single text may have any length."""
+    if len(named) < 2:
         return
-    named = parts(record)
     sizes = [count(part.text) for part in named]
-    total, answer = sum(sizes), sizes[-1] if answer_text(record) else 0
+    total, answer = sum(sizes), sizes[-1]
     if total <= limit:
         return
     if total - answer >= limit:
-        message = f"{total - answer:,} {unit} before the answer, limit {limit:,}"
-        longest = max(range(len(named) - bool(answer)), key=lambda index: sizes[index])
-        site.add("completion-cut", message, named[longest].field)
+        longest = max(range(len(named) - 1), key=lambda index: sizes[index])
+        site.add(
+            "completion-cut", f"{total - answer:,} {unit} before the answer, limit {limit:,}", named[longest].field
+        )
     else:
         message = f"{total:,} {unit}, limit {limit:,}: the last {total - limit:,} of {answer:,} would be cut"
         site.add("over-long", message, named[-1].field)

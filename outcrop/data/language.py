@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 SCRIPTS = {
     "Cyrillic": re.compile("[\u0400-\u052f]"),
@@ -17,18 +18,26 @@ SCRIPTS = {
 }
 FREQUENT_WORDS = {
     "English": "the of and to in is that it for was on are with as this have from or had but not what they your how",
-    "German": "der die und das den von zu mit sich des auf für ist im dem nicht ein eine als auch es an werden aus er ich",
-    "French": "le la les et des est en une du que qui dans pour sur pas plus par avec sont je vous nous il ce",
-    "Spanish": "el los las y que en un una es por con para del se no su al lo como más pero le ya o este sí porque",
-    "Italian": "il di che la e un per non una sono del con si da come le dei nel alla anche più della gli lo ma questo",
-    "Portuguese": "o que e do da em um para é com não uma os no se na por mais as dos como mas foi ao das tem",
-    "Dutch": "de het een en van ik te dat die in is niet zijn op aan met voor er maar om dan ook wel als kan naar wat",
+    "German": "der und das zu mit sich auf für ist im dem nicht ein eine als auch es werden aus ich sie von bei oder",
+    "French": "le la les et est en une du que qui dans pour sur pas par avec sont je vous nous il ce cette au aux",
+    "Spanish": "el los las y que en una es por para del se su lo más pero sus le ya este porque como muy hay fue",
+    "Italian": "il di che la una sono del da dei nel alla anche più della gli lo ma questo non nella delle un e è",
+    "Portuguese": "que e da para é com não uma na por mais dos foi ao ele das tem seu sua você são pela muito isso",
+    "Dutch": "de het een en ik te dat niet zijn op aan met voor er maar om dan ook wel als naar wat deze bij",
 }
-STOP_WORDS = {language: frozenset(words.split()) for language, words in FREQUENT_WORDS.items()}
+"""Without words that are frequent in English too, such as "do", "no", "die"."""
+
+LANGUAGES_OF: dict[str, list[str]] = {}
+for _language, _words in FREQUENT_WORDS.items():
+    for _word in _words.split():
+        LANGUAGES_OF.setdefault(_word, []).append(_language)
+
 WORD = re.compile(r"[^\W\d_]+")
 LATIN_LETTER = re.compile("[A-Za-z\u00c0-\u024f]")
 READ_CHARACTERS = 1000
-FEWEST_HITS = 4
+FEWEST_WORDS = 4
+"""Different frequent words of a language that a text must have to be in it."""
+
 CLEAR_LEAD = 1.5
 """The first language must have so many times the frequent words of the second."""
 
@@ -38,12 +47,17 @@ def language(text: str) -> str | None:
     beginning = text[:READ_CHARACTERS]
     if not beginning.isascii() and (script := _script(beginning)):
         return script
-    words = WORD.findall(beginning.lower())
-    hits = sorted(
-        ((sum(word in frequent for word in words), name) for name, frequent in STOP_WORDS.items()), reverse=True
-    )
-    (most, name), (second, _) = hits[:2]
-    return name if most >= FEWEST_HITS and most >= CLEAR_LEAD * second else None
+    words = Counter(WORD.findall(beginning.lower()))
+    hits: Counter[str] = Counter()
+    different: Counter[str] = Counter()
+    for word in words.keys() & LANGUAGES_OF.keys():
+        for name in LANGUAGES_OF[word]:
+            hits[name] += words[word]
+            different[name] += 1
+    ranked = hits.most_common(2)
+    if not ranked or different[ranked[0][0]] < FEWEST_WORDS:
+        return None
+    return ranked[0][0] if len(ranked) == 1 or ranked[0][1] >= CLEAR_LEAD * ranked[1][1] else None
 
 
 def _script(text: str) -> str | None:

@@ -1,15 +1,17 @@
 """Column mapping: which columns of any table are the prompt, the completion, the text or the turns.
 
-prompt=text,completion=label     two columns
-prompt=source[]                  a list of texts, joined by spaces
-completion=target[0]             one element of a list, counted from 0
-text=text                        unlabelled text for continued pre-training
-messages=turns                   a list of turns; `roles` says what the set calls user and assistant
+    prompt=text,completion=label     two columns
+    prompt=source[]                  a list of texts, joined by spaces
+    completion=target[0]             one element of a list, counted from 0
+    completion=slots{}               any value, written as JSON
+    text=text                        unlabelled text for continued pre-training
+    messages=turns                   a list of turns; `roles` says what the set calls user and assistant
 """
 
 from __future__ import annotations
 
 import collections.abc
+import json
 import math
 import re
 from functools import lru_cache
@@ -29,7 +31,7 @@ TARGETS = ("prompt", "completion", "system", "text", "messages")
 ROLE_KEYS = ("role", "from", "speaker")
 CONTENT_KEYS = ("content", "value", "utterance", "text")
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-REFERENCE = re.compile(r"(?P<name>.+?)(?P<list>\[(?P<index>\d*)\])?")
+REFERENCE = re.compile(r"(?P<name>.+?)(?P<part>\[(?P<element>\d*)\]|\{\})?")
 
 
 class Mapping(Spec):
@@ -68,6 +70,8 @@ class Mapping(Spec):
                 f"the targets {', '.join(sorted(targets))} do not make a record; "
                 "allowed: prompt and completion (system too), or text, or messages (system too)"
             )
+        if self.roles and "messages" not in targets:
+            raise ValueError("roles are for a mapping of messages")
         if self.template and "messages" in targets:
             raise ValueError("a template and messages do not go together")
         _check_template(self)
@@ -88,21 +92,19 @@ class Mapping(Spec):
 
 
 class Reference(NamedTuple):
-    """A column, or the elements of a list in it. element: None the whole value, -1 all joined, else one."""
+    """A column and how its value is taken: as it is (""), joined ("[]"), as JSON ("{}"), or one element of a list."""
 
     name: str
-    element: int | None
+    form: str | int
 
 
 @lru_cache(maxsize=256)
 def reference(text: str) -> Reference:
-    """Read COLUMN, COLUMN[] or COLUMN[N]."""
+    """Read COLUMN, COLUMN[], COLUMN[N] or COLUMN{}."""
     match = REFERENCE.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is not a column.", "Write COLUMN, COLUMN[] or COLUMN[0].")
-    if match["list"] is None:
-        return Reference(text, None)
-    return Reference(match["name"], int(match["index"]) if match["index"] else -1)
+        raise UsageError(f"{text!r} is not a column.", "Write COLUMN, COLUMN[], COLUMN[0] or COLUMN{}.")
+    return Reference(match["name"], int(match["element"]) if match["element"] else match["part"] or "")
 
 
 def apply(mapping: Mapping, row: collections.abc.Mapping[str, Any], site: Site) -> Record | None:
@@ -147,33 +149,42 @@ def _text(column: str, target: str, row: collections.abc.Mapping[str, Any], site
         elif target == "completion":
             site.add("number-as-label", f"the number {number} became text", column)
         return number
-    if isinstance(value, list):
-        site.add(
-            "wrong-type", f"a list; to join its texts write {target}={column}[], for one {target}={column}[0]", column
-        )
+    if isinstance(value, list | dict):
+        forms = [f"{column}[] to join its texts", f"{column}[0] for one"] if isinstance(value, list) else []
+        site.add("wrong-type", f"{type_name(value)}; write {', '.join([*forms, f'{column}{{}} for JSON'])}", column)
         return None
     return check_text(value, column, site)
 
 
 def _value(column: str, row: collections.abc.Mapping[str, Any], site: Site) -> Any:
     """The value a reference points at, or MISSING after reporting why there is none."""
-    name, element = reference(column)
+    name, form = reference(column)
     value = get(row, name, "", site)
-    if element is None or value is MISSING:
+    if form == "" or value is MISSING:
         return value
+    if form == "{}":
+        return _as_json(value, name, site)
     if not isinstance(value, list):
         site.add("wrong-type", f"{column} needs a list, got {type_name(value)}", name)
         return MISSING
-    if element >= len(value) or not value:
+    if not value or (isinstance(form, int) and form >= len(value)):
         site.add("empty-content", f"{column} needs more than the list's {len(value)} elements", name)
         return MISSING
-    if element >= 0:
-        return value[element]
+    if isinstance(form, int):
+        return value[form]
     wrong = [item for item in value if not isinstance(item, str)]
     if wrong:
         site.add("wrong-type", f"{column} needs a list of texts, but an element is {type_name(wrong[0])}", name)
         return MISSING
     return " ".join(value)
+
+
+def _as_json(value: Any, name: str, site: Site) -> Any:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:  # Parquet holds types that JSON does not
+        site.add("wrong-type", f"cannot be written as JSON: {error}", name)
+        return MISSING
 
 
 def _number(value: bool | int | float) -> str | None:
@@ -234,6 +245,10 @@ def _conversation(
         text = None if content is MISSING else check_text(content, f"{field}.{_present(CONTENT_KEYS, turn)}", site)
         if role and text is not None:
             turns.append(Turn(Message(role, text), field))
+    roles = {turn.message.role for turn in turns}
+    if roles and "assistant" not in roles and not mapping.roles:
+        message = f"no turn is the assistant's, only {', '.join(sorted(roles))}; name the roles, for instance "
+        site.add("unknown-role", f"{message}--roles user=USER,assistant=SYSTEM", key)
     return None if site.failed else conversation(turns, site, key, fields)
 
 

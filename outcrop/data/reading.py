@@ -83,19 +83,24 @@ def _missing(path: Path, name: str) -> str:
     return f"{name} does not exist." + (f" {hint}" if hint.startswith("Did") else "")
 
 
+def _file_type(path: Path) -> str:
+    """The key in CONTAINERS: "jsonl" for rows.jsonl.gz."""
+    return bare_suffix(path).removeprefix(".")
+
+
 def _documents(folder: Path) -> list[tuple[Path, str]]:
     """Text and Markdown files below a folder. Tables in it must be named: a folder may mix training and test rows."""
     inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    tables = [path for path in inside if bare_suffix(path) in CONTAINERS and bare_suffix(path) not in DOCUMENTS]
+    tables = [path for path in inside if _file_type(path) in CONTAINERS and _file_type(path) not in DOCUMENTS]
     if tables:
         raise UsageError(
             f"The folder {folder} holds tables: {', '.join(path.name for path in tables[:5])}.",
             "Name the files: a folder may mix training and test rows. Folders are read for .txt and .md files only.",
         )
-    documents = [(path, str(path)) for path in inside if bare_suffix(path) in DOCUMENTS]
+    documents = [(path, str(path)) for path in inside if _file_type(path) in DOCUMENTS]
     if not documents:
         raise UsageError(
-            f"The folder {folder} holds no {', '.join(DOCUMENTS)} files.", "Give another folder, or files."
+            f"The folder {folder} holds no .{', .'.join(DOCUMENTS)} files.", "Give another folder, or files."
         )
     return documents
 
@@ -104,7 +109,7 @@ def _read_file(
     path: Path, name: str, mapping: Mapping | None, shape: Shape | None, problems: Problems
 ) -> Iterator[Record]:
     errors = problems.errors
-    rows = CONTAINERS.load(bare_suffix(path))(path, name, problems)
+    rows = CONTAINERS.load(_file_type(path))(path, name, problems)
     first = next(rows, None)
     if first is None:
         if problems.errors == errors:

@@ -58,6 +58,7 @@ class Repetition:
         self._compared = array("Q")  # index of each row that has a signature
         self._reference_count = 0
         self._shingler: Shingler | None = None
+        self._field = "prompt"
         self._batch: list[str] = []
         self._characters = 0
         self._signatures: list[Signatures] = []
@@ -76,15 +77,13 @@ class Repetition:
         prompt, answer = normalise(prompt_text(record)), answer_text(record).strip()
         key, whole = _digest(prompt), _digest(f"{prompt}\0{answer}")
         index = self._origins.append(record.origin)
-        field = "text" if isinstance(record, Text) else "prompt"
+        self._field = "text" if isinstance(record, Text) else "prompt"
         if key in self._references:
-            self._report("train-test-overlap", index, f"also in {self._origins[self._references[key]]}", field)
+            self._report("train-test-overlap", index, f"also in {self._origins[self._references[key]]}")
         if whole in self._rows:
-            self._report("exact-duplicate", index, f"the same as {self._origins[self._rows[whole]]}", field)
+            self._report("exact-duplicate", index, f"the same as {self._origins[self._rows[whole]]}")
         elif key in self._prompts:
-            self._report(
-                "conflicting-answers", index, f"answered otherwise in {self._origins[self._prompts[key]]}", field
-            )
+            self._report("conflicting-answers", index, f"answered otherwise in {self._origins[self._prompts[key]]}")
         self._rows.setdefault(whole, index)
         if key not in self._prompts:
             self._prompts[key] = index
@@ -108,7 +107,7 @@ class Repetition:
         for side, code in enumerate(("near-overlap", "near-duplicate")):
             for position in np.flatnonzero(best[side]):
                 like = self._origins[int(nearest[side, position])]
-                self._report(code, int(rows[position]), f"about {best[side, position]:.0%} like {like}", "prompt")
+                self._report(code, int(rows[position]), f"about {best[side, position]:.0%} like {like}")
 
     def _compare(self, prompt: str, index: int) -> None:
         self._compared.append(index)
@@ -124,8 +123,8 @@ class Repetition:
             self._signatures.append(signatures(self._shingler.flat(self._batch)))
         self._batch, self._characters = [], 0
 
-    def _report(self, code: str, index: int, message: str, field: str) -> None:
-        self._problems.add(code, self._origins[index], message, field)
+    def _report(self, code: str, index: int, message: str) -> None:
+        self._problems.add(code, self._origins[index], message, self._field)
 
 
 def _digest(text: str) -> int:

@@ -133,16 +133,17 @@ def _check_record(
     record: Record, spec: CheckSpec, count_tokens: Callable[[str], int] | None, problems: Problems
 ) -> None:
     site = Site(problems, record.origin)
-    check_tokens(record, spec.special_tokens, site)
-    check_personal(record, site)
-    check_answer(record, site)
+    named = parts(record)
+    check_tokens(named, spec.special_tokens, site)
+    check_personal(named, site)
+    check_answer(named, site)
     if spec.max_chars is not None:
-        check_length(record, spec.max_chars, "characters", len, site)
+        check_length(named, spec.max_chars, "characters", len, site)
     if spec.max_tokens is not None and count_tokens is not None:
-        check_length(record, spec.max_tokens, "tokens", count_tokens, site)
-    answer = answer_text(record).strip()
+        check_length(named, spec.max_tokens, "tokens", count_tokens, site)
+    answer = named[-1].text.strip()
     if spec.labels is not None and answer not in spec.labels:
-        site.add("label-outside-set", _outside(answer, spec.labels), parts(record)[-1].field)
+        site.add("label-outside-set", _outside(answer, spec.labels), named[-1].field)
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from outcrop.evaluation.metrics.labels import confusion, invalid_answers
 from outcrop.evaluation.metrics.metric import ExampleMetric, Metric
 from outcrop.evaluation.results import Change, DataFacts, EvaluationResult, Sample, SystemResult
 
-SAMPLES: dict[Change, int] = {"gained": 6, "lost": 6, "neither right": 3, "both right": 2, "shown": 8}
+SAMPLES: dict[Change, int] = {"gained": 5, "lost": 5, "neither right": 3, "both right": 2, "shown": 8}
 """How many rows of each kind are shown; drawn at random, so that they are not picked to please."""
 
 FEW_ROWS = 100
@@ -115,6 +115,8 @@ def _measured(system: Answered, measures: Sequence[Metric], seed: int) -> System
 def _samples(
     systems: Sequence[Answered], tried: Answered, rival: Answered | None, metric: ExampleMetric | None, seed: int
 ) -> tuple[Sample, ...]:
+    if not any(example.answer for system in systems for example in system.examples):
+        return ()  # likelihoods were measured, nothing was generated
     changes = _changes(tried, rival, metric)
     chosen = []
     for change, wanted in SAMPLES.items():

@@ -65,13 +65,13 @@ def compare(
     before, after = metric.sums(baseline.examples), metric.sums(system.examples)
     found = paired_bootstrap(before, after, seed=seed, resamples=resamples)
     gained = lost = None
-    p, test, detectable = found.p, "paired bootstrap", detectable_from_error(found.standard_error)
+    p, test, detectable = found.p, "paired bootstrap", detectable_from_error(found.standard_error) or None
     if isinstance(metric, ExampleMetric):
         steps = after.rows[:, 0] - before.rows[:, 0]
         gained, lost = int((steps > 0).sum()), int((steps < 0).sum())
-        detectable = minimum_detectable_difference(float((steps**2).mean()), len(steps))
-        if metric.binary:
-            p, test = mcnemar(lost, gained), "McNemar exact"
+    if metric.binary and gained is not None and lost is not None:
+        p, test = mcnemar(lost, gained), "McNemar exact"
+        detectable = minimum_detectable_difference((gained + lost) / len(before.rows), len(before.rows))
     raw = Comparison(
         metric=metric.name, baseline=baseline.name, system=system.name,
         scores=(metric.score_set(baseline.examples), metric.score_set(system.examples)), difference=found.difference,
@@ -135,7 +135,7 @@ def _judged(comparison: Comparison, metric: MetricFacts) -> Comparison:
         f"(95 % interval {notation.interval(metric, found, signed=True)}, "
         f"{notation.p_value(comparison.p)}{adjusted}) on the same {notation.rows(found.n)}"
     )
-    if verdict == "no difference shown":
+    if verdict == "no difference shown" and comparison.minimum_detectable is not None:
         smallest = notation.difference(metric, comparison.minimum_detectable).removeprefix("+")
         sentence += f", which can show a true difference of {smallest} or more"
     return replace(comparison, verdict=verdict, sentence=sentence + ".")

@@ -13,7 +13,6 @@ FULL_LABELS = 25
 """Up to this many labels every one of them is written beside the matrix."""
 
 PAIRS = 15
-_LABEL_PIXELS = 150
 _COMPACT_PIXELS = 480
 
 Counts = Sequence[Sequence[int]]
@@ -40,24 +39,25 @@ def confused_pairs(labels: Sequence[str], counts: Counts, most: int = PAIRS) -> 
     return sorted(pairs, key=lambda pair: (-pair.count, pair.true, pair.given))[:most]
 
 
-def heat_map(title: str, labels: Sequence[str], counts: Counts) -> Markup:
-    """The matrix with labels and counts: rows are true labels, columns given ones, the last one invalid answers."""
-    names = [fitted(name, _LABEL_PIXELS) for name in labels]
+def heat_map(title: str, labels: Sequence[str], counts: Counts, width: int) -> Markup:
+    """The matrix with labels and counts: rows are true labels, columns given ones, the last one invalid answers.
+
+    width: pixels to stay within, as far as 25 by 25 readable cells allow.
+    """
+    names = [fitted(name, min(150, width / 4)) for name in labels]
     columns = [*names, "invalid"] if _any_invalid(counts) else names
-    cell = min(48.0, max(26.0, 560 / len(columns)))
-    side = max(text_width(name) for name in names) + 14
+    side = max(*(text_width(name) for name in names), text_width("true ↓ given →", 11)) + 10
     # Column labels lean by 55 degrees: their height is the sine, their overhang the cosine of their length.
     longest = max(text_width(name) for name in columns)
-    top, overhang = 0.82 * longest + 34, 0.58 * longest
-    width = side + 22 + cell * len(columns) + overhang
-    origin = (side + 22, top)
-    drawn = [label(origin[0], 12, "given label", "axis"), label(12, top - 8, "true label", "axis")]
+    top, overhang = 0.82 * longest + 22, 0.58 * longest - 10
+    cell = min(48.0, max(24.0, (width - side - overhang) / len(columns)))
+    drawn = [label(side - 8, top - 8, "true ↓ given →", "axis", "end")]
     for index, name in enumerate(names):
-        drawn.append(label(origin[0] - 8, top + cell * (index + 0.5) + 4, name, "name", "end"))
+        drawn.append(label(side - 8, top + cell * (index + 0.5) + 4, name, "name", "end"))
     for index, name in enumerate(columns):
-        drawn.append(label(origin[0] + cell * (index + 0.5), top - 8, name, "name", "start", -55))
-    drawn += _cells(labels, counts, cell, origin, numbers=True)
-    size = (width, top + cell * len(labels) + 8)
+        drawn.append(label(side + cell * (index + 0.5) + 3, top - 8, name, "name", "start", -55))
+    drawn += _cells(labels, counts, cell, (side, top), numbers=True)
+    size = (side + cell * len(columns) + overhang, top + cell * len(labels) + 8)
     return picture(title, _described(labels, counts), size, "heat", *drawn)
 
 
@@ -84,26 +84,32 @@ def _cells(
     drawn = [element("rect", x=left, y=top, width=size, height=size, class_="ground")]
     if _any_invalid(counts):
         drawn.append(element("rect", x=left + size + gap, y=top, width=cell, height=size, class_="ground"))
-    space = 0.5 if cell > 8 else 0.0
     for true, row in enumerate(counts):
         for given, count in enumerate(row):
-            if not count:
-                continue
-            invalid = given == len(labels)
-            place = (left + cell * given + (gap if invalid else 0.0) + space, top + cell * true + space)
-            name = "invalid" if invalid else labels[given]
-            share = count / sum(row)
-            tip = element("title", f"{labels[true]} → {name}: {count:,} of {sum(row):,} rows, {100 * share:.0f} %")
-            strength = f"{0.12 + 0.88 * share**0.5:.2f}" if given != true else f"{0.1 + 0.8 * share:.2f}"
-            square = element(
-                "rect", tip, x=place[0], y=place[1], width=cell - 2 * space, height=cell - 2 * space,
-                class_="hit" if given == true else "miss", fill_opacity=strength,
-            )
-            drawn.append(square)
-            if numbers:
-                kind = "count strong" if float(strength) > 0.55 else "count"
-                drawn.append(label(place[0] + cell / 2 - space, place[1] + cell / 2 + 4, f"{count}", kind, "middle"))
+            if count:
+                invalid = given == len(labels)
+                place = (left + cell * given + (gap if invalid else 0.0), top + cell * true)
+                share = count / sum(row)
+                words = f"{labels[true]} → {'invalid' if invalid else labels[given]}: {count:,} of {sum(row):,} rows"
+                drawn.append(_cell(f"{words}, {100 * share:.0f} %", share, true == given, cell, place))
+                if numbers:
+                    strong = _strength(share, true == given, cell) > 0.55
+                    kind = "count strong" if strong else "count"
+                    drawn.append(label(place[0] + cell / 2, place[1] + cell / 2 + 4, f"{count}", kind, "middle"))
     return drawn
+
+
+def _cell(words: str, share: float, right: bool, cell: float, place: tuple[float, float]) -> Markup:
+    space = 0.5 if cell > 8 else 0.0
+    return element(
+        "rect", element("title", words), x=place[0] + space, y=place[1] + space, width=cell - 2 * space,
+        height=cell - 2 * space, class_="hit" if right else "miss", fill_opacity=_strength(share, right, cell),
+    )
+
+
+def _strength(share: float, right: bool, cell: float) -> float:
+    """Opacity of a cell; errors are rarer and weigh by the root of their share, small cells start darker."""
+    return 0.1 + 0.8 * share if right else (0.12 if cell > 16 else 0.35) + 0.65 * share**0.5
 
 
 def _any_invalid(counts: Counts) -> bool:

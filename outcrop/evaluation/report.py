@@ -35,6 +35,8 @@ _GROUPS: dict[Change, str] = {
     "shown": "Rows drawn at random",
 }
 
+_OPEN: tuple[Change, ...] = ("gained", "lost", "shown")
+
 
 @dataclass(frozen=True)
 class ReportContent:
@@ -78,11 +80,11 @@ class MetricScores:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A confusion matrix: pairs are listed where there are too many labels to write beside the picture."""
+    """A confusion matrix. Many labels: one picture that scales, and the pairs confused most; few: one per width."""
 
     system: str
     open: bool
-    picture: Markup
+    pictures: dict[str, Markup]
     pairs: tuple[heatmap.ConfusedPair, ...]
 
 
@@ -93,6 +95,7 @@ class SampleGroup:
     title: str
     total: int | None
     samples: tuple[Sample, ...]
+    open: bool
 
 
 @dataclass(frozen=True)
@@ -226,13 +229,17 @@ def _confusions(result: EvaluationResult) -> tuple[Confusion, ...]:
     if not result.labels:
         return ()
     many = len(result.labels) > heatmap.FULL_LABELS
-    draw = heatmap.compact_map if many else heatmap.heat_map
     found = []
     for system in sorted(result.systems, key=lambda system: system.name != result.candidate):
         counts = result.confusion[system.name]
         pairs = tuple(heatmap.confused_pairs(result.labels, counts)) if many else ()
-        picture = draw(f"Confusion matrix of {system.name}", result.labels, counts)
-        found.append(Confusion(system.name, system.name == result.candidate, picture, pairs))
+        title = f"Confusion matrix of {system.name}"
+        if many:
+            pictures = {"scaled": heatmap.compact_map(title, result.labels, counts)}
+        else:
+            widths = {"wide": plots.WIDE, "narrow": plots.NARROW}
+            pictures = {kind: heatmap.heat_map(title, result.labels, counts, width) for kind, width in widths.items()}
+        found.append(Confusion(system.name, system.name == result.candidate, pictures, pairs))
     return tuple(found)
 
 
@@ -243,7 +250,7 @@ def _sample_groups(result: EvaluationResult) -> tuple[SampleGroup, ...]:
     for change, title in _GROUPS.items():
         samples = tuple(sample for sample in result.samples if sample.change == change)
         if samples or totals.get(change) == 0:
-            groups.append(SampleGroup(title, totals.get(change), samples))
+            groups.append(SampleGroup(title, totals.get(change), samples, change in _OPEN))
     return tuple(groups)
 
 

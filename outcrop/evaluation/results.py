@@ -82,7 +82,8 @@ class Comparison(JsonReady):
 
     scores: of the baseline and of the system;
     gained, lost: rows the system scores above and below the baseline, None for metrics that do not score rows;
-    p: two-sided, after Holm's correction for `tests` comparisons; minimum_detectable: with 80 % power.
+    p: two-sided, after Holm's correction for `tests` comparisons;
+    minimum_detectable: true difference found with 80 % power, None where no row differs and nothing can be said.
     """
 
     metric: str
@@ -95,7 +96,7 @@ class Comparison(JsonReady):
     tests: int
     gained: int | None
     lost: int | None
-    minimum_detectable: float
+    minimum_detectable: float | None
     verdict: Verdict
     sentence: str
 

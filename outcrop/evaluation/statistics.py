@@ -112,10 +112,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
 def minimum_detectable_difference(
     disagreement: float, n: int, *, power: float = POWER, confidence: float = CONFIDENCE
 ) -> float:
-    """Smallest true paired difference of two means found with this power: d = (z.975 + z.8) √((disagreement − d²)/n).
+    """Smallest true paired difference of proportions that is found: d = (z.975 + z.8) √((disagreement − d²)/n).
 
-    disagreement: mean squared difference of row scores; for 0/1 scores the share of rows where the systems disagree
-    (Connor 1987; Miller 2024, arXiv 2411.00640, §5). None observed counts as 3/n, its upper bound by the rule of three.
+    disagreement: share of rows where just one of the two is right (Connor 1987; Miller 2024, arXiv 2411.00640, §5);
+    none observed counts as 3/n, its upper bound by the rule of three.
     """
     _refuse_no_rows(n)
     z = _quantile(confidence) + float(norm.ppf(power))

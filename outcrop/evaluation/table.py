@@ -48,7 +48,8 @@ def result_table(result: EvaluationResult) -> ResultTable:
     metric = result.metrics[0]
     columns: dict[str, Callable[[SystemResult], Cell]] = {notation.heading(metric): lambda s: _score(result, s)}
     if result.baseline is not None:
-        columns["Against baseline" + (", points" if notation.has_points(metric) else "")] = lambda s: _against(result, s)
+        against = "Against baseline" + (", points" if notation.has_points(metric) else "")
+        columns[against] = lambda s: _against(result, s)
         columns[_VERDICT] = lambda s: _judged(result, s)
     if any(system.invalid_answers for system in result.systems):
         columns["Invalid answers"] = lambda s: Cell(notation.count_or_dash(s.invalid_answers))

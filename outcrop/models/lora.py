@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +72,12 @@ def merge(model: Any) -> None:
             _replace(model, name, module.base)
 
 
-def adapter_state(model: Any) -> dict[str, Tensor]:
-    """Adapter weights under PEFT's names, in fp32."""
-    state = {}
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLinear):
-            state[f"{PREFIX}{name}.lora_A.weight"] = module.lora_A.detach().float().contiguous()
-            state[f"{PREFIX}{name}.lora_B.weight"] = module.lora_B.detach().float().contiguous()
-    return state
-
-
-def save_adapter(model: Any, folder: Path, *, base: str, rank: int, alpha: float, dropout: float, rslora: bool) -> None:
-    """Write the adapter in PEFT's format."""
-    save_file(adapter_state(model), folder / WEIGHTS, metadata={"format": "pt"})
+def save_adapter(
+    model: Any, folder: Path, *, base: str, rank: int, alpha: float, dropout: float, rslora: bool, state: Mapping[str, Tensor]
+) -> None:
+    """Write the adapter in PEFT's format. state: fp32 adapter weights by parameter name ("….lora_A", "….lora_B")."""
+    named = {f"{PREFIX}{name}.weight": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
     targets = sorted({name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, LoraLinear)})
     write_json(folder / CONFIG, {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "r": rank, "lora_alpha": alpha,

@@ -24,6 +24,11 @@ def save_weights(loaded: LoadedModel, state: dict[str, Tensor], folder: Path, dt
     model.config.dtype = dtype
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
+    save_tokenizer(loaded, folder)
+
+
+def save_tokenizer(loaded: LoadedModel, folder: Path) -> None:
+    """Write the tokenizer's files."""
     loaded.tokenizer.save_pretrained(folder)
 
 

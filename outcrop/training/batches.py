@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ class BatchPlan:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Steps that see every row once."""
         return math.ceil(self.rows / self.batch_size)
 
     def step(self, k: int) -> list[int]:
@@ -37,45 +38,29 @@ class BatchPlan:
 
 def from_rows(rows: Sequence[Rendered]) -> list[Example]:
     """Rows of labelled data: one document each."""
-    return [(Segment(row.token_ids, row.weights),) for row in rows]
+    return [(Segment(np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)),) for row in rows]
 
 
-def from_texts(rows: Iterator[Rendered] | Sequence[Rendered], window: int) -> list[Example]:
-    """Documents laid end to end and cut into windows of `window` tokens; inside a window documents stay apart.
-
-    A piece of one token has nothing to predict and is left out; the last window may be shorter. Each piece starts
-    anew: its first token is context only.
-    """
-    examples: list[Example] = []
-    pieces: list[Segment] = []
-    room = window
-    for row in rows:
-        start = 0
-        while start < len(row.token_ids):
-            taken = min(room, len(row.token_ids) - start)
-            if taken > 1:
-                pieces.append(Segment(row.token_ids[start : start + taken], [0.0, *row.weights[start + 1 : start + taken]]))
-            start, room = start + taken, room - taken
-            if room == 0:
-                examples.append(tuple(pieces))
-                pieces, room = [], window
-    return [*examples, tuple(pieces)] if pieces else examples
+def pack(examples: Sequence[Example], tokens: int) -> list[list[tuple[int, Segment]]]:
+    """All segments, with the number of their example, in groups of at most `tokens` tokens, longest first; one long
+    document alone may exceed it."""
+    numbered = [(number, segment) for number, example in enumerate(examples) for segment in example]
+    groups: list[list[tuple[int, Segment]]] = []
+    room = 0
+    for number, segment in sorted(numbered, key=lambda pair: -len(pair[1].ids)):
+        if not groups or len(segment.ids) > room:
+            groups.append([])
+            room = tokens
+        groups[-1].append((number, segment))
+        room -= len(segment.ids)
+    return groups
 
 
 def micro_batches(examples: Sequence[Example], tokens: int) -> list[list[Segment]]:
-    """Split a batch into pieces of at most `tokens` tokens (one long document alone may exceed it), longest first."""
-    segments = sorted((segment for example in examples for segment in example), key=lambda s: -len(s.ids))
-    batches: list[list[Segment]] = []
-    room = 0
-    for segment in segments:
-        if not batches or len(segment.ids) > room:
-            batches.append([])
-            room = tokens
-        batches[-1].append(segment)
-        room -= len(segment.ids)
-    return batches
+    """A batch split into pieces of at most `tokens` tokens that are computed one after another."""
+    return [[segment for _, segment in group] for group in pack(examples, tokens)]
 
 
 def total_weight(examples: Sequence[Example]) -> float:
     """Sum of the loss weights of a batch: what its loss is divided by, however it is split."""
-    return float(sum(sum(segment.weights) for example in examples for segment in example))
+    return float(sum(segment.weights[1:].sum() for example in examples for segment in example))

@@ -14,6 +14,7 @@ from outcrop.training.batches import Example, micro_batches, total_weight
 from outcrop.training.layout import lay_out
 from outcrop.training.methods import prepare
 from outcrop.training.optim import Optimizer
+from outcrop.training.scoring import Evaluation, score_rows, summarise
 from outcrop.training.spec import TrainingSpec
 from outcrop.training.trunk import Trunk
 from outcrop.training.weights import FlatWeights
@@ -25,15 +26,6 @@ class StepResult(NamedTuple):
     loss: float
     gradient_norm: float
     tokens: int
-
-
-class Evaluation(NamedTuple):
-    """loss: mean nats per supervised token (weighted); exact_match: share of rows that greedy decoding would answer
-    exactly, by teacher forcing; nats: their sum, for bits per byte."""
-
-    loss: float
-    exact_match: float
-    nats: float
 
 
 class TrainingEngine:
@@ -65,20 +57,9 @@ class TrainingEngine:
         norm = self.optimizer.step(learning_rate, summed=len(pieces) > 1)
         return StepResult(float(nats), norm, tokens)
 
-    @torch.no_grad()
     def evaluate(self, examples: Sequence[Example]) -> Evaluation:
         """Loss and teacher-forced exact match over all examples."""
-        self.model.eval()
-        nats = weights = 0.0
-        right = rows = 0
-        for segments in micro_batches(examples, self.spec.micro_batch_tokens):
-            layout = lay_out(segments).to(self.device)
-            scores = objective.token_scores(self.trunk(layout), self.head, layout)
-            nats += float((scores.nll * layout.weights).sum())
-            weights += float(layout.weights.sum())
-            right += sum(objective.answered(segments, scores.right))
-            rows += len(segments)
-        return Evaluation(nats / max(weights, 1e-12), right / max(rows, 1), nats)
+        return summarise(score_rows(self.trunk, examples, self.spec.micro_batch_tokens))
 
     @property
     def head(self) -> Tensor:

@@ -194,7 +194,7 @@ class LowRankLinear(Function):
         return grad_x, grad_dropped, None, None, None, grad_A, grad_B
 
 
-CHUNK = 2048
+CHUNK = 512
 """Rows of logits alive at once."""
 
 

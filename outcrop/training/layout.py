@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 MIN_SHARED_PREFIX = 4
@@ -19,10 +20,11 @@ LONG = 1024
 
 
 class Segment(NamedTuple):
-    """One document of a batch. weights[i] is the loss weight of predicting ids[i] from what precedes it."""
+    """One document of a batch. ids: integers; weights, fp32: weights[i] is the loss weight of predicting ids[i] from
+    what precedes it."""
 
-    ids: Sequence[int]
-    weights: Sequence[float]
+    ids: NDArray[Any]
+    weights: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,13 @@ def shared_prefix(segments: Sequence[Segment]) -> int:
     """Length of the longest common prefix that holds no target and leaves each document a row before its first one."""
     if len(segments) < 2 or max(len(s.ids) for s in segments) > LONG:
         return 0
-    limit = min(next((i for i, w in enumerate(s.weights) if w), len(s.ids)) - 1 for s in segments)
-    first = segments[0].ids
-    for other in segments[1:]:
-        limit = next((i for i in range(max(limit, 0)) if first[i] != other.ids[i]), limit)
-    return limit if limit >= MIN_SHARED_PREFIX else 0
+    limit = min(int(s.weights.argmax()) if s.weights.any() else len(s.ids) for s in segments) - 1
+    if limit < MIN_SHARED_PREFIX:
+        return 0
+    first = segments[0].ids[:limit]
+    same = np.logical_and.reduce([other.ids[:limit] == first for other in segments[1:]])
+    shared = limit if same.all() else int(same.argmin())
+    return shared if shared >= MIN_SHARED_PREFIX else 0
 
 
 class Span(NamedTuple):
@@ -107,27 +111,19 @@ def lay_out(segments: Sequence[Segment]) -> Layout:
     """Lay documents end to end. A prefix that all of them share is computed once, which is exact: causal attention
     makes its hidden states the same in every document, and the gradients of its keys and values are summed."""
     prefix = shared_prefix(segments)
-    ids: list[int] = list(segments[0].ids[:prefix])
-    positions = list(range(prefix))
+    own = [(s.ids[prefix:], s.weights[prefix:]) for s in segments]
+    lengths = np.array([len(ids) for ids, _ in own])
+    starts = prefix + np.cumsum(lengths) - lengths
+    ids = np.concatenate([segments[0].ids[:prefix], *(ids for ids, _ in own)]).astype(np.int64)
+    weights = np.concatenate([np.zeros(prefix, np.float32), *(weights for _, weights in own)])
+    positions = np.arange(len(ids))
+    positions[prefix:] -= np.repeat(starts - prefix, lengths)
+    weights[positions == 0] = 0  # nothing precedes it
+    target_rows = np.flatnonzero(weights)
     spans = [Span(0, prefix, False)] if prefix else []
-    supervised: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    for segment in segments:
-        shift = len(ids) - prefix
-        spans.append(Span(len(ids), len(segment.ids) - prefix, bool(prefix)))
-        ids.extend(segment.ids[prefix:])
-        positions.extend(range(prefix, len(segment.ids)))
-        for i in range(max(prefix, 1), len(segment.ids)):
-            if segment.weights[i]:
-                supervised.append(shift + i - 1)
-                targets.append(segment.ids[i])
-                weights.append(segment.weights[i])
-    return Layout(
-        torch.tensor(ids), torch.tensor(positions), torch.tensor(supervised, dtype=torch.long),
-        torch.tensor(targets, dtype=torch.long), torch.tensor(weights, dtype=torch.float32),
-        _attention(spans, prefix, len(ids)),
-    )
+    spans += [Span(int(a), int(n), bool(prefix)) for a, n in zip(starts, lengths, strict=True)]
+    tables = (ids, positions, target_rows - 1, ids[target_rows], weights[target_rows])
+    return Layout(*(torch.from_numpy(table) for table in tables), _attention(spans, prefix, len(ids)))
 
 
 def _attention(spans: list[Span], prefix: int, total: int) -> Attention:

@@ -16,10 +16,11 @@ from outcrop.core.events import Listener
 from outcrop.training import checkpoints
 from outcrop.training.batches import BatchPlan, Example
 from outcrop.training.checkpoints import Checkpoint
-from outcrop.training.engine import Evaluation, StepResult, TrainingEngine
+from outcrop.training.engine import StepResult, TrainingEngine
 from outcrop.training.estimate import measure, peak_memory_gb
 from outcrop.training.journal import Journal
 from outcrop.training.schedules import learning_rate
+from outcrop.training.scoring import Evaluation
 from outcrop.training.spec import TrainingSpec
 from outcrop.training.stopping import DivergenceWatch, EarlyStopping, overfitting
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,10 +38,3 @@ def token_scores(hidden: Tensor, head: Tensor, layout: Layout) -> TokenScores:
         nll.append(F.cross_entropy(logits, targets, reduction="none"))
         right.append(logits.argmax(-1) == targets)
     return TokenScores(torch.cat(nll), torch.cat(right))
-
-
-def answered(segments: list[Segment], right: Tensor) -> list[bool]:
-    """Per document: whether every supervised token was the likeliest, that is, whether greedy decoding would give
-    exactly the reference and then stop."""
-    counts = [sum(1 for weight in segment.weights[1:] if weight) for segment in segments]
-    return [bool(part.all()) for part in right.split(counts)]

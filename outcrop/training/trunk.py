@@ -26,13 +26,12 @@ class Trunk:
     """A causal language model without its head, prepared for training on layouts."""
 
     def __init__(self, model: Any, *, dropout: float = 0.0, recompute: bool = False) -> None:
-        self.decoder = model.get_decoder()
+        self.model, self.decoder = model, model.get_decoder()
         self.head = model.get_output_embeddings()
         if getattr(self.head, "bias", None) is not None:
             raise ModelError("The base model's output layer has a bias, which the loss does not compute.", "Use another base model.")
         if getattr(model.config, "final_logit_softcapping", None):
             raise ModelError("The base model caps its logits, which the loss does not compute.", "Use another base model.")
-        self.layout: Layout | None = None
         ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
         model.set_attn_implementation(ATTENTION)
         for module in list(model.modules()):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target
@@ -22,6 +24,19 @@ class SplitSpec(Spec):
     validation: float = parameter(0.1, "share of the rows for validation", ge=0, lt=1)
     test: float = parameter(0.1, "share of the rows for the sealed test set", ge=0, lt=1)
     stratify: bool = parameter(True, "give every label its share in each part")
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """A split that was written: its folder, the parts with their certificate, and the warnings of the reading."""
+
+    folder: Path
+    split: Split
+    problems: Problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """The certificate and the warnings as JSON-ready fields."""
+        return {"folder": str(self.folder), **self.split.certificate, "warnings": self.problems.as_dict()["problems"]}
 
 
 def check_data(
@@ -44,19 +59,20 @@ def split_data(
     mapping: Mapping | None = None,
     format: str | None = None,  # noqa: A002 - the word of the command line
     spec: SplitSpec | None = None,
-    problems: Problems | None = None,
     listener: Listener = ignore,
-) -> Split:
+    *,
+    overwrite: bool = False,
+) -> SplitResult:
     """Read the files, split them by near-duplicate-free groups and write the folder `to`, or nothing.
 
-    problems: receives the warnings. Raises UsageError if `to` holds something, DataError with every problem of the
-    data or where no such split exists.
+    Raises UsageError if `to` holds something, DataError with every problem of the data or where no split exists.
     """
     spec = spec or SplitSpec()
-    check_target(to)
+    check_target(to, overwrite=overwrite)
     listener({"event": "stage", "title": "Reading"})
+    problems = Problems()
     records = load(paths, mapping, format, problems)
     listener({"event": "stage", "title": f"Splitting {len(records):,} rows"})
     drawn = split(records, spec.seed, spec.validation, spec.test, spec.stratify)
-    write_split(drawn, to)
-    return drawn
+    write_split(drawn, to, overwrite=overwrite)
+    return SplitResult(to, drawn, problems)

@@ -15,6 +15,8 @@ import typer
 
 import outcrop
 from outcrop.cli.app import app
+from outcrop.data.formats.catalog import CONTAINERS, SHAPES
+from outcrop.data.reading import load
 from outcrop.training.stopping import EarlyStopping
 from tests.architecture.package import ROOT
 
@@ -48,10 +50,11 @@ CALLS = [
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_command_of_a_document_parses(words: list[str]) -> None:
     command = typer.main.get_command(app)
+    context = typer.Context(command)
     while hasattr(command, "commands"):
         name, *words = words
-        assert name in command.commands, f"no command {name}; there are: {', '.join(command.commands)}"
-        command = command.commands[name]
+        assert name in command.list_commands(context), f"no command {name}"
+        command = command.get_command(context, name)
     command.make_context(name, list(words))  # raises for an unknown flag, a missing one, a wrong value
 
 
@@ -85,6 +88,26 @@ def test_make_targets_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:`|^ {4})make ([a-z]+)", page.read_text(), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
+
+
+FORMATS = (ROOT / "docs" / "data-formats.md").read_text()
+EXAMPLES = re.findall(r"^```json\n(.*?)^```", FORMATS, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_of_a_format_is_recognised(example: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(example)
+    before = FORMATS.partition(example)[0]
+    name = max(SHAPES, key=lambda each: before.rfind(f"`{each}`"))
+    assert load(file) == load(file, format=name)
+
+
+def test_every_format_has_its_example() -> None:
+    assert all(f"\n`{name}`" in FORMATS for name in SHAPES)
+    assert len(EXAMPLES) == len(list(SHAPES))
+    for suffix in CONTAINERS:
+        assert f"`.{suffix}`" in FORMATS
 
 
 def test_the_example_of_early_stopping_is_what_happens() -> None:

@@ -41,7 +41,8 @@ def _public(module: ModuleType) -> Iterator[tuple[str, str | None]]:
             generated = (thing.__doc__ or "").startswith(f"{name}(")    # by dataclass and NamedTuple
             yield name, None if generated else vars(thing).get("__doc__")
             for method, definition in vars(thing).items():
-                if not method.startswith("_") and inspect.isroutine(definition):
+                is_field = getattr(definition, "__name__", method) != method    # with a function as its default
+                if not method.startswith("_") and inspect.isroutine(definition) and not is_field:
                     yield f"{name}.{method}", inspect.getdoc(getattr(thing, method))    # an override inherits it
 
 

@@ -247,7 +247,7 @@ def test_a_lazy_group_lists_and_runs_its_commands(command, monkeypatch) -> None:
     """`outcrop data` is imported when it is used, and not before."""
     module = ModuleType("lazy_commands_of_the_test")
     module.app = typer.Typer()
-    module.app.command("check")(lambda: print("checked"))
+    module.app.command("check")(lambda: typer.echo("checked"))
     monkeypatch.setattr(app_module, "GROUPS", Catalog("group", {"data": f"{module.__name__}:app"}))
     assert command("--help").exit_code == 0
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -37,6 +37,19 @@ def test_objects_are_indented_parts_and_lists_of_objects_tables() -> None:
     ]  # fmt: skip
 
 
+def test_numbers_keep_their_intervals() -> None:
+    estimate = {"value": 0.8125, "low": 0.78, "high": 0.84, "n": 400, "method": "Wilson"}
+    assert shown({"score": estimate}) == "score  0.8125 (0.78 to 0.84)"
+    table = shown({"scores": [{"name": "held-out", "before": None, "after": estimate}]}).splitlines()
+    assert table[-1].split() == ["held-out", "–", "0.8125", "(0.78", "to", "0.84)"]
+
+
+def test_what_is_nested_in_a_table_stays() -> None:
+    text = shown({"rows": [{"name": "a", "counts": {"train": 3, "test": 1}, "labels": ["x", "y"]}]})
+    assert "train 3, test 1" in text
+    assert "x, y" in text
+
+
 def test_long_tables_and_lists_say_what_is_left_out() -> None:
     text = shown({"labels": [f"l{i}" for i in range(77)], "rows": [{"row": i} for i in range(ROWS + 5)]})
     assert "l7 … (77 in all)" in text

@@ -17,7 +17,10 @@ TUNE = (
     "--test", "t.jsonl", "--map", "prompt=text,completion=label", "--template", "Message: {prompt}\\nIntent:",
     "--format", "csv", "--drop-bad-rows", "--overwrite", "--resume", "--epochs", "2", "--set", "batchSize=8",
 )  # fmt: skip
-PRETRAIN = ("pretrain", "--from-scratch", "shape.toml", "--data", "docs", "--to", "out", "--map", "text=body")
+PRETRAIN = (
+    "pretrain", "--from-scratch", "shape.toml", "--data", "docs", "--to", "out", "--map", "text=body",
+    "--general", "news", "--format", "csv", "--drop-bad-rows",
+)  # fmt: skip
 EVALUATE = (
     "evaluate", "--model", "a", "--model", "b", "--data", "t.jsonl", "--to", "out", "--metric", "exact_match",
     "--shots", "0", "--shots", "4", "--seed", "7", "--limit", "100",
@@ -64,7 +67,8 @@ def test_tune_with_the_least(call) -> None:
 def test_pretrain(call) -> None:
     arguments = call(*PRETRAIN)
     assert (arguments["base"], arguments["from_scratch"]) == (None, "shape.toml")
-    assert arguments["columns"] == "text=body"
+    assert (arguments["columns"], arguments["format"], arguments["general"]) == ("text=body", "csv", ["news"])
+    assert arguments["drop_bad_rows"] is True
 
 
 @pytest.mark.parametrize("args", [(), ("--base", "m", "--from-scratch", "s.toml")])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outcrop.data.formats.shape import check_text, get_text, other_fields, refuse
+from outcrop.data.formats.shape import Shape, check_text, get_text, other_fields, refuse
 from outcrop.data.problems import Site
 from outcrop.data.records import Pair, Record
 
 
-class Alpaca:
+class Alpaca(Shape):
     """An instruction, its input where there is one, and the answer. The two are joined by a blank line."""
 
     name = "alpaca"
@@ -19,9 +19,6 @@ class Alpaca:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return "instruction" in row and "output" in row
-
-    def accepts(self, row: Mapping[str, Any]) -> bool:
-        return self.matches(row)
 
     def parse(self, row: Mapping[str, Any], site: Site) -> Pair | None:
         for key in ("history", "system", "images"):

@@ -11,20 +11,20 @@ HERE = "outcrop.data.formats"
 CONTAINERS: Catalog[Container] = Catalog(
     "file type",
     {
-        ".jsonl": f"{HERE}.jsonl:rows",
-        ".ndjson": f"{HERE}.jsonl:rows",
-        ".json": f"{HERE}.json_array:rows",
-        ".csv": f"{HERE}.delimited:csv_rows",
-        ".tsv": f"{HERE}.delimited:tsv_rows",
-        ".parquet": f"{HERE}.parquet:rows",
-        ".txt": f"{HERE}.documents:rows",
-        ".md": f"{HERE}.documents:rows",
-        ".markdown": f"{HERE}.documents:rows",
+        "jsonl": f"{HERE}.jsonl:rows",
+        "ndjson": f"{HERE}.jsonl:rows",
+        "json": f"{HERE}.json_array:rows",
+        "csv": f"{HERE}.delimited:csv_rows",
+        "tsv": f"{HERE}.delimited:tsv_rows",
+        "parquet": f"{HERE}.parquet:rows",
+        "txt": f"{HERE}.documents:rows",
+        "md": f"{HERE}.documents:rows",
+        "markdown": f"{HERE}.documents:rows",
     },
 )
 
-DOCUMENTS = (".txt", ".md", ".markdown")
-"""The suffixes of which a folder may be read as a whole."""
+DOCUMENTS = ("txt", "md", "markdown")
+"""The file types of which a folder may be read as a whole."""
 
 SHAPES: Catalog[Shape] = Catalog(
     "record format",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outcrop.data.formats.shape import check_text, check_weights, get_text, other_fields, refuse
+from outcrop.data.formats.shape import Shape, check_text, check_weights, get_text, other_fields, refuse
 from outcrop.data.formats.turns import Turn, conversation, get_list, get_role, has_blocks, report_ignored
 from outcrop.data.problems import Site
 from outcrop.data.records import Conversation, Message, Record, Role
@@ -14,7 +14,7 @@ RESERVED = ("\nHuman:", "\nAssistant:")
 ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 
 
-class Claude:
+class Claude(Shape):
     """Bedrock's form for Claude. Recognised by its system text; without one, a row reads as openai-chat."""
 
     name = "claude"

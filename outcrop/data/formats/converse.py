@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from outcrop.data.formats.json_text import type_name
-from outcrop.data.formats.shape import MISSING, check_text, check_weights, get, other_fields, refuse
+from outcrop.data.formats.shape import MISSING, Shape, check_text, check_weights, get, other_fields, refuse
 from outcrop.data.formats.turns import Turn, conversation, get_list, get_role, has_blocks, report_ignored
 from outcrop.data.problems import Site
 from outcrop.data.records import Conversation, Message, Record, Role
@@ -15,7 +15,7 @@ VERSION = "bedrock-conversation-2024"
 ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 
 
-class Converse:
+class Converse(Shape):
     """System and content are lists of blocks; several text blocks of one turn are joined by a line break."""
 
     name = VERSION
@@ -31,9 +31,6 @@ class Converse:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return "messages" in row and ("schemaVersion" in row or isinstance(row.get("system"), list) or has_blocks(row))
-
-    def accepts(self, row: Mapping[str, Any]) -> bool:
-        return self.matches(row)
 
     def parse(self, row: Mapping[str, Any], site: Site) -> Conversation | None:
         if row.get("schemaVersion", VERSION) != VERSION:

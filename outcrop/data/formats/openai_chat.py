@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from outcrop.data.formats.json_text import type_name
-from outcrop.data.formats.shape import check_text, get_text, other_fields, refuse
+from outcrop.data.formats.shape import Shape, check_text, get_text, other_fields, refuse
 from outcrop.data.formats.tools import KEYS as TOOL_KEYS
 from outcrop.data.formats.tools import report_tools
 from outcrop.data.formats.turns import Turn, conversation, get_list, get_role, has_blocks, report_ignored
@@ -16,7 +16,7 @@ from outcrop.data.records import Conversation, Message, Record
 MESSAGE_KEYS = ("role", "content", "weight", "tool_calls", "function_call", "tool_call_id")
 
 
-class OpenAIChat:
+class OpenAIChat(Shape):
     """Messages with roles; weight 0 keeps an assistant turn as context without training on it."""
 
     name = "openai-chat"
@@ -27,9 +27,6 @@ class OpenAIChat:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return "messages" in row and "system" not in row and "schemaVersion" not in row and not has_blocks(row)
-
-    def accepts(self, row: Mapping[str, Any]) -> bool:
-        return self.matches(row)
 
     def parse(self, row: Mapping[str, Any], site: Site) -> Conversation | None:
         messages = get_list(row, "messages", site)

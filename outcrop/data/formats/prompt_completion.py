@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outcrop.data.formats.shape import get_text, other_fields, refuse
+from outcrop.data.formats.shape import Shape, get_text, other_fields, refuse
 from outcrop.data.problems import Site
 from outcrop.data.records import Pair, Record
 
 
-class PromptCompletion:
+class PromptCompletion(Shape):
     """One prompt and its completion."""
 
     name = "prompt-completion"
@@ -19,9 +19,6 @@ class PromptCompletion:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return "prompt" in row and "completion" in row
-
-    def accepts(self, row: Mapping[str, Any]) -> bool:
-        return self.matches(row)
 
     def parse(self, row: Mapping[str, Any], site: Site) -> Pair | None:
         prompt = get_text(row, "prompt", site)

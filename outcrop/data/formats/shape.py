@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from outcrop.core.errors import UsageError, did_you_mean
 from outcrop.data.formats.json_text import type_name
@@ -15,7 +16,7 @@ MISSING = object()
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-class Shape(Protocol):
+class Shape(ABC):
     """A record format: how one row is recognised, read and written.
 
     name: as users say it; example: a row of this format; keys: those it reads, the others go to `Record.fields`.
@@ -25,21 +26,21 @@ class Shape(Protocol):
     example: Mapping[str, Any]
     keys: tuple[str, ...]
 
+    @abstractmethod
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Whether the row has the marks of this format; its values may still be wrong."""
-        ...
 
     def accepts(self, row: Mapping[str, Any]) -> bool:
         """Whether the row may stand in a file of this format: it matches, or lacks only what is optional."""
-        ...
+        return self.matches(row)
 
+    @abstractmethod
     def parse(self, row: Mapping[str, Any], site: Site) -> Record | None:
         """The record in the row, or None after reporting every error in it."""
-        ...
 
+    @abstractmethod
     def write(self, record: Record) -> dict[str, Any]:
         """The record as a row, without its `fields`. Raises UsageError if the format cannot hold it."""
-        ...
 
 
 def other_fields(row: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outcrop.data.formats.shape import check_text, check_weights, get_text, other_fields, refuse
+from outcrop.data.formats.shape import Shape, check_text, check_weights, get_text, other_fields, refuse
 from outcrop.data.formats.turns import Turn, conversation, get_list, get_role, report_ignored
 from outcrop.data.problems import Site
 from outcrop.data.records import Conversation, Message, Record
@@ -14,7 +14,7 @@ NAMES = {"system": "system", "user": "human", "assistant": "gpt"}
 TOOL_ROLES = ("function_call", "observation", "tool")
 
 
-class ShareGPT:
+class ShareGPT(Shape):
     """Turns with `from` and `value`; a system text may also stand beside the list."""
 
     name = "sharegpt"
@@ -25,9 +25,6 @@ class ShareGPT:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return "conversations" in row
-
-    def accepts(self, row: Mapping[str, Any]) -> bool:
-        return self.matches(row)
 
     def parse(self, row: Mapping[str, Any], site: Site) -> Conversation | None:
         if row.get("tools"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outcrop.data.formats.shape import get_text, other_fields, refuse
+from outcrop.data.formats.shape import Shape, get_text, other_fields, refuse
 from outcrop.data.problems import Site
 from outcrop.data.records import Record, Text
 
 
-class OneText:
+class OneText(Shape):
     """One text under one key. Rows with other keys need a mapping: a label beside the text must not be lost unseen."""
 
     def __init__(self, name: str, key: str) -> None:
@@ -20,9 +20,6 @@ class OneText:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         return tuple(row) == self.keys
-
-    def accepts(self, row: Mapping[str, Any]) -> bool:
-        return self.matches(row)
 
     def parse(self, row: Mapping[str, Any], site: Site) -> Text | None:
         text = get_text(row, self.keys[0], site)

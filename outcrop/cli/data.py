@@ -1,0 +1,193 @@
+"""`outcrop data`: check records, split them, look at them."""
+
+from __future__ import annotations
+
+from collections import abc
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from outcrop.cli.console import message_console, print_json, result_console, visible
+from outcrop.cli.help import Command, CommandGroup
+from outcrop.cli.options import RECORDS, FormatOption, MapOption, OutputOption, OverwriteOption, TemplateOption
+from outcrop.cli.progress import progress
+from outcrop.cli.results import figures_and_tables
+from outcrop.core.errors import UsageError
+from outcrop.data.mapping import Mapping
+from outcrop.data.problems import Problems
+from outcrop.data.reading import read
+from outcrop.data.records import Record, parts
+from outcrop.data.validation import CheckResult, CheckSpec
+from outcrop.workflows.check_data import SplitSpec, check_data, split_data
+
+SHOWN_COUNTS = 12
+SPLIT_FIELDS = ("folder", "seed", "counts", "clusters", "proof", "digests", "fields_left_out")
+
+FilesArgument = Annotated[
+    list[str], typer.Argument(metavar="FILE…", help="Files of records, or folders of .txt and .md files.")
+]
+RolesOption = Annotated[
+    str,
+    typer.Option(
+        "--roles",
+        metavar="ROLE=NAME,…",
+        rich_help_panel=RECORDS,
+        help="What mapped messages call the roles: user=USER,assistant=SYSTEM",
+    ),
+]
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option("--against", metavar="FILE", help="A file that must share no prompt with these. Repeatable."),
+]
+LabelsOption = Annotated[
+    Path | None, typer.Option("--labels", metavar="FILE", help="The labels that answers may be, one per line.")
+]
+MaxCharsOption = Annotated[int | None, typer.Option("--max-chars", metavar="N", help="Longest row, in characters.")]
+RowsOption = Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many records to show.")]
+FolderOption = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to make.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]
+ShareOption = Annotated[float, typer.Option(min=0, max=0.99, help="Share of the rows; 0 makes no such part.")]
+
+app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check records, split them, look at them.")
+
+
+@app.command("check", cls=Command)
+def check_files(
+    files: FilesArgument,
+    *,
+    against: AgainstOption = None,
+    labels: LabelsOption = None,
+    max_chars: MaxCharsOption = None,
+    columns: MapOption = "",
+    template: TemplateOption = "",
+    roles: RolesOption = "",
+    record_format: FormatOption = "",
+    output: OutputOption = "text",
+) -> None:
+    """Name every problem in the data, grouped by kind, with file, line and field.
+
+    Ends with exit code 2 if there are errors; warnings alone do not fail.
+    """
+    mapping = Mapping.from_text(columns, template, roles)
+    spec = CheckSpec(labels=_labels(labels) if labels else None, max_chars=max_chars)
+    with progress(message_console()) as listener:
+        result = check_data(files, mapping, record_format or None, against or (), spec, listener=listener)
+    if output == "json":
+        print_json(result.as_dict())
+    else:
+        console = result_console()
+        console.print(_report(result), soft_wrap=not console.is_terminal)
+    if not result.ok:
+        raise typer.Exit(2)
+
+
+@app.command("split", cls=Command)
+def split_files(
+    files: FilesArgument,
+    *,
+    to: FolderOption,
+    seed: SeedOption = 0,
+    validation: ShareOption = 0.1,
+    test: ShareOption = 0.1,
+    columns: MapOption = "",
+    template: TemplateOption = "",
+    roles: RolesOption = "",
+    record_format: FormatOption = "",
+    overwrite: OverwriteOption = False,
+    output: OutputOption = "text",
+) -> None:
+    """Split into train, validation and a sealed test set, almost equal prompts never on two sides.
+
+    Writes train.jsonl, validation.jsonl, test.jsonl and the certificate split.json; or nothing.
+    """
+    mapping = Mapping.from_text(columns, template, roles)
+    spec = SplitSpec(seed=seed, validation=validation, test=test)
+    with progress(message_console()) as listener:
+        result = split_data(files, to, mapping, record_format or None, spec, listener, overwrite=overwrite)
+    fields = result.as_dict()
+    if output == "json":
+        print_json(fields)
+        return
+    if result.problems:
+        message_console().print(_problems(result.problems))
+    result_console().print(figures_and_tables({name: fields[name] for name in SPLIT_FIELDS}))
+
+
+@app.command("show", cls=Command)
+def show_records(
+    files: FilesArgument,
+    *,
+    rows: RowsOption = 3,
+    columns: MapOption = "",
+    template: TemplateOption = "",
+    roles: RolesOption = "",
+    record_format: FormatOption = "",
+    output: OutputOption = "text",
+) -> None:
+    """Show the first records as they are read, with the place each comes from."""
+    mapping = Mapping.from_text(columns, template, roles)
+    problems = Problems()
+    records = list(islice(read(files, mapping, record_format or None, problems), rows))
+    if not records:
+        problems.raise_errors()
+    if output == "json":
+        print_json({"records": [_record_fields(record) for record in records], "problems": problems.as_dict()})
+        return
+    result_console().print(Group(*(_record(record) for record in records)))
+    if problems:
+        message_console().print(_problems(problems))
+
+
+def _labels(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels {path} cannot be read: {error}.", "Give a text file, one label per line.") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _report(result: CheckResult) -> RenderableType:
+    lines = [f"files: {len(result.files)}, usable rows: {result.rows:,}, characters: {result.characters:,}"]
+    for title, counts in (("kinds", result.kinds), ("labels", result.labels), ("languages", result.languages)):
+        if counts:
+            lines.append(f"{title}: {_counted(counts)}")
+    errors, warnings = result.problems.errors, result.problems.warnings
+    verdict = f"{errors:,} errors in {result.problems.rows_with_errors:,} rows, {warnings:,} warnings"
+    style = "bold red" if errors else "bold green"
+    return Group(*(Text(visible(line)) for line in lines), _problems(result.problems), Text(verdict, style))
+
+
+def _counted(counts: abc.Mapping[str, int]) -> str:
+    """The most frequent names with their counts."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    more = f" … ({len(ranked):,} in all)" if len(ranked) > SHOWN_COUNTS else ""
+    return ", ".join(f"{name} {count:,}" for name, count in ranked[:SHOWN_COUNTS]) + more
+
+
+def _problems(problems: Problems) -> RenderableType:
+    return Group(*(Text(visible(line), _style(line)) for line in problems.lines()))
+
+
+def _style(line: str) -> str:
+    return {"error": "bold red", "warning": "yellow"}.get(line.partition(" ")[0], "")
+
+
+def _record(record: Record) -> RenderableType:
+    return Group(Text(str(record.origin), "cyan"), *_parts(record), Text())
+
+
+def _parts(record: Record) -> Iterator[RenderableType]:
+    for part in parts(record):
+        yield Text(f"  {part.field}", "bold")
+        yield Padding(Text(visible(part.text)), (0, 0, 0, 4))
+
+
+def _record_fields(record: Record) -> dict[str, Any]:
+    texts = [{"field": part.field, "text": part.text} for part in parts(record)]
+    return {"file": record.origin.file, "line": record.origin.line, "parts": texts, "fields": dict(record.fields)}

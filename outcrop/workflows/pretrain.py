@@ -1,0 +1,190 @@
+"""`pretrain`: continue the pre-training of a model on text, or make a new base model by the same loop."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from outcrop.core import settings as environment
+from outcrop.core.errors import DataError, UsageError
+from outcrop.core.events import Listener, ignore
+from outcrop.core.files import write_json
+from outcrop.core.seeds import derive
+from outcrop.data.records import Record, Text
+from outcrop.data.shingles import normalise
+from outcrop.evaluation.comparison import estimate
+from outcrop.evaluation.metrics.bits_per_byte import METRIC as BITS_PER_BYTE
+from outcrop.evaluation.metrics.metric import Example as TextExample
+from outcrop.evaluation.results import Estimate
+from outcrop.models.folder import ModelFolder
+from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.rendering import Renderer
+from outcrop.models.scratch import ShapeSpec, learn_tokenizer, new_model
+from outcrop.training.engine import TrainingEngine
+from outcrop.training.journal import read_journal, write_metrics
+from outcrop.training.loop import Outcome, Task, TrainingRun
+from outcrop.training.scoring import score_rows
+from outcrop.training.tokens import TokenShard, Windows, by_document
+from outcrop.training.trunk import Trunk
+from outcrop.workflows.records import Rows, Source, read_rows
+from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
+from outcrop.workflows.run_folder import RUN, run_folder
+from outcrop.workflows.saving import save_description, save_model
+
+DEFAULTS = {"epochs": 1, "batch_size": 16, "evaluations_per_epoch": 10, "eval_percentage": 1, "weight_decay": 0.1, "beta2": 0.95}
+WATCHED_WINDOWS = 64
+"""Validation windows at most, so that watching costs little; scores are measured on all held-out documents."""
+SCORED_DOCUMENTS = 500
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """Bits per byte of a text set before and after training, with 95 % intervals; before is None for a new model."""
+
+    name: str
+    documents: int
+    before: Estimate | None
+    after: Estimate
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A model made from text. model: its folder; tokens: in the training text; scores: held-out and general text."""
+
+    model: str
+    steps: int
+    tokens: int
+    stop_reason: str
+    minutes: float
+    estimated_minutes: float
+    peak_memory_gb: float
+    scores: tuple[TextScore, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def pretrain(
+    base: str | None, data: Sequence[str], to: str, *, from_scratch: str = "", validation: Sequence[str] = (),
+    general: Sequence[str] = (), settings: Mapping[str, Any] | None = None, sources: Mapping[str, str] | None = None,
+    columns: str = "", format: str = "", drop_bad_rows: bool = False, overwrite: bool = False, resume: bool = False,  # noqa: A002
+    listener: Listener = ignore,
+) -> PretrainResult:
+    """Train on unlabelled text and save a model folder at `to`.
+
+    base: the model to continue from; or from_scratch: a SHAPE.toml for a new one. validation: held-out text, else a
+    share is held out by document. general: text on which forgetting is measured. Raises UserErrors for what the user
+    can mend, before training, and leaves nothing at `to` unless all went well.
+    """
+    if (base is None) == (not from_scratch):
+        raise UsageError("Give a base model or a shape to start from, one of them.", "--base MODEL or --from-scratch SHAPE.toml.")
+    torch.set_num_threads(environment.threads())
+    spec = parse_settings(settings or {}, DEFAULTS | ({"learning_rate": 3e-3} if from_scratch else {}))
+    source = Source(tuple(data), columns, "", format, drop_bad_rows)
+    with run_folder(to, overwrite=overwrite, resume=resume) as folder:
+        listener({"event": "stage", "title": "Reading text"})
+        rows = _texts(read_rows(source, listener))
+        held = _texts(read_rows(source.at(validation), listener)).records if validation else []
+        train, held = (rows.records, held) if held else _hold_out(rows.records, spec.eval_percentage, spec.seed)
+        others = {Path(path).name: _texts(read_rows(source.at([path]), listener)).records for path in general}
+        loaded = _start(base, from_scratch, train, spec.seed, folder / RUN, listener)
+        listener({"event": "stage", "title": "Tokenising"})
+        window = min(spec.max_length or loaded.context, loaded.context)
+        shard = _tokens(loaded, train, folder / RUN / "tokens")
+        windows = Windows(shard, window)
+        watched = by_document(_ids(loaded, held), window)[:WATCHED_WINDOWS]
+        resolved = resolve(spec.model_copy(update={"max_length": window}), sources or {}, loaded, len(windows), listener)
+        texts = {"held-out text": held, **others}
+        before = _bits(load_model(base), texts, window) if base else {}
+        task = Task(windows, watched, None, {
+            "training text": shard.digest(), "base model": loaded.folder.digest() if base else from_scratch,
+        })
+        outcome = _train(loaded, resolved, task, folder, listener)
+        listener({"event": "stage", "title": "Scoring"})
+        after = _bits(load_model(str(folder)), texts, window)
+        scores = tuple(TextScore(name, len(texts[name]), before.get(name), found) for name, found in after.items())
+        result = PretrainResult(to, outcome.steps, len(shard.ids), outcome.reason, outcome.minutes, outcome.estimated_minutes,
+                                outcome.peak_memory_gb, scores)
+        save_description(folder, loaded, resolved, {
+            "kind": "pretrained", "data": {"digest": rows.digest, "documents": len(rows.records), "tokens": len(shard.ids)},
+            "metrics": {score.name: asdict(score) for score in scores},
+        })
+        write_json(folder / "result.json", result.as_dict())
+    return result
+
+
+def _texts(rows: Rows) -> Rows:
+    wrong = next((record for record in rows.records if not isinstance(record, Text)), None)
+    if wrong is not None:
+        raise DataError("This is labelled data, not text.", "Use outcrop tune, or name the column: --map text=COLUMN.", str(wrong.origin))
+    return rows
+
+
+def _hold_out(records: Sequence[Record], percent: float, seed: int) -> tuple[list[Record], list[Record]]:
+    """Documents for validation, by a hash of their normalised text, so that equal documents stay on one side."""
+    share = percent / 100
+    parts: tuple[list[Record], list[Record]] = ([], [])
+    for record in records:
+        assert isinstance(record, Text)
+        key = hashlib.sha256(normalise(record.text).encode()).hexdigest()
+        parts[derive(seed, "hold out", key) / 2**63 < share].append(record)
+    if not parts[1]:
+        parts[1].append(parts[0].pop())
+    if not parts[0]:
+        raise DataError("There is too little text to hold some out.", "Give more documents, or --validation FILE.")
+    return parts
+
+
+def _start(base: str | None, shape_file: str, train: Sequence[Record], seed: int, folder: Path, listener: Listener) -> LoadedModel:
+    if base is not None:
+        return load_model(base)
+    shape = ShapeSpec.from_file(Path(shape_file))
+    tokenizer_file = folder / "tokenizer.json"
+    listener({"event": "stage", "title": f"Learning a tokenizer of {shape.vocabulary} tokens"})
+    tokenizer = learn_tokenizer((record.text for record in train if isinstance(record, Text)), shape)
+    if tokenizer_file.exists():  # a resumed run: its tokens were made with this one
+        tokenizer._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.backend_tokenizer.save(str(tokenizer_file))
+    model = new_model(shape, tokenizer, seed).eval()
+    return LoadedModel(ModelFolder(shape_file, folder, None, {}), model, tokenizer, Renderer(tokenizer))
+
+
+def _ids(loaded: LoadedModel, records: Sequence[Record]) -> list[list[int]]:
+    return [loaded.renderer.render(record).token_ids for record in records]
+
+
+def _tokens(loaded: LoadedModel, train: Sequence[Record], folder: Path) -> TokenShard:
+    documents = (loaded.renderer.render(record).token_ids for record in train)
+    return TokenShard.write(folder, documents, len(loaded.tokenizer))
+
+
+def _train(loaded: LoadedModel, resolved: ResolvedSpec, task: Task, folder: Path, listener: Listener) -> Outcome:
+    listener({"event": "stage", "title": "Training"})
+    engine = TrainingEngine(loaded.model, resolved.spec, resolved.precision.dtype)
+    outcome = TrainingRun(engine, task, resolved.spec, folder / RUN, listener).run()
+    save_model(folder, loaded, engine, resolved)
+    write_metrics(folder / RUN, read_journal(folder / RUN / "journal.jsonl"))
+    return outcome
+
+
+def _bits(loaded: LoadedModel, texts: Mapping[str, Sequence[Record]], window: int) -> dict[str, Estimate]:
+    """Bits per byte of each set, in fp32; documents beyond SCORED_DOCUMENTS are left out, evenly."""
+    trunk, found = Trunk(loaded.model), {}
+    for name, records in texts.items():
+        step = math.ceil(len(records) / SCORED_DOCUMENTS)
+        documents = [record for record in records[::step] if isinstance(record, Text)]
+        scores = score_rows(trunk, by_document(_ids(loaded, documents), window), 8192)
+        examples = [
+            TextExample("", (document.text,), "", logprob=-score.nats, tokens=int(score.weight), utf8_bytes=len(document.text.encode()))
+            for document, score in zip(documents, scores, strict=True)
+        ]
+        found[name] = estimate(BITS_PER_BYTE, examples)
+    return found

@@ -1,0 +1,73 @@
+"""Files to records, the same way for every verb."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from outcrop.core.errors import DataError
+from outcrop.core.events import Listener
+from outcrop.core.files import digest
+from outcrop.data.mapping import Mapping
+from outcrop.data.problems import Problems
+from outcrop.data.reading import files, read
+from outcrop.data.records import Record
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which files, and how their rows become records."""
+
+    paths: tuple[str, ...]
+    columns: str = ""
+    template: str = ""
+    format: str = ""
+    drop_bad_rows: bool = False
+
+    def mapping(self) -> Mapping | None:
+        """The column mapping, where one was given."""
+        return Mapping.from_text(self.columns, self.template)
+
+    def at(self, paths: Sequence[str]) -> Source:
+        """The same reading of other files."""
+        return Source(tuple(paths), self.columns, self.template, self.format, self.drop_bad_rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a model's card keeps, so that later rows are read in the same way."""
+        return {"columns": self.columns, "template": self.template, "format": self.format}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Records, the digest of the files they came from, and what was wrong with those files."""
+
+    records: list[Record]
+    digest: str
+    problems: dict[str, Any] = field(default_factory=dict)
+    dropped: int = 0
+
+
+def read_rows(source: Source, listener: Listener) -> Rows:
+    """Read all records. Raises DataError with every problem at once, unless bad rows are to be dropped: then they are
+    counted, and a warning says so."""
+    problems = Problems()
+    records = list(read(source.paths, source.mapping(), source.format or None, problems))
+    dropped = sum(group["count"] for group in problems.as_dict()["problems"] if group["severity"] == "error")
+    if dropped and not source.drop_bad_rows:
+        problems.raise_errors()
+    if not records:
+        raise DataError("The files hold no usable records.", "Look at them with outcrop data check.", ", ".join(source.paths))
+    if dropped:
+        listener({"event": "warning", "code": "dropped-rows", "message": f"{dropped} defects: the rows that have them are left out."})
+    return Rows(records, digest_of(source.paths), problems.as_dict(), dropped)
+
+
+def digest_of(paths: Sequence[str]) -> str:
+    """One digest of the bytes of all files, in order."""
+    total = hashlib.sha256()
+    for path, _ in files(list(paths)):
+        total.update(digest(Path(path)).encode())
+    return f"sha256:{total.hexdigest()}"
