@@ -19,7 +19,7 @@ test: .venv/.stamp ## the whole test suite
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(WORKERS) -q
 
 check: .venv/.stamp ## style, types, floors, derived pages, sizes
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --output-format concise .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_reference.py --check

@@ -1,1 +1,32 @@
-"""Bedrock, out in the open: model customization on your own machine."""
+"""Bedrock, out in the open: model customization on your own machine.
+
+The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate,
+check_data, split_data, demo. They are imported on first use, so that `import outcrop` is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from outcrop.workflows.check_data import check_data, split_data
+    from outcrop.workflows.demo import demo
+    from outcrop.workflows.evaluate import evaluate
+    from outcrop.workflows.fine_tune import tune
+    from outcrop.workflows.generate import generate, stream
+    from outcrop.workflows.pretrain import pretrain
+
+__all__ = ["check_data", "demo", "evaluate", "generate", "pretrain", "split_data", "stream", "tune"]
+
+_HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'outcrop' has no attribute {name!r}")
+    return getattr(import_module(f"outcrop.workflows.{_HOMES.get(name, name)}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

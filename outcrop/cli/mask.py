@@ -19,10 +19,17 @@ CONTEXT = ("dim", "")
 
 
 class MaskedTokens(Protocol):
-    """What a row must offer: its tokens as (piece of text, loss weight)."""
+    """What a row must offer: where it stands, and its tokens as (piece of text, loss weight)."""
 
     @property
-    def tokens(self) -> Sequence[tuple[str, float]]: ...
+    def origin(self) -> str:
+        """File and line."""
+        ...
+
+    @property
+    def tokens(self) -> Sequence[tuple[str, float]]:
+        """In their order."""
+        ...
 
 
 def render(rows: Sequence[MaskedTokens]) -> RenderableType:
@@ -30,8 +37,8 @@ def render(rows: Sequence[MaskedTokens]) -> RenderableType:
     total = sum(len(row.tokens) for row in rows)
     trained = sum(_trained(row) for row in rows)
     parts: list[RenderableType] = [_legend(), Text()]
-    for number, row in enumerate(rows, start=1):
-        title = f"row {number}: {_share(_trained(row), len(row.tokens))}"
+    for row in rows:
+        title = f"{visible(row.origin)} · {_share(_trained(row), len(row.tokens))}"
         parts += [Rule(Text(title, "dim"), align="left", style="dim"), _row_text(row.tokens)]
     parts += [Rule(style="dim"), Text(f"All {len(rows)} rows shown: {_share(trained, total)}", "bold")]
     return Group(*parts)

@@ -81,7 +81,7 @@ class MissingDependency(UserError):
 
     @classmethod
     def of(cls, package: str, extra: str, purpose: str) -> MissingDependency:
-        """The error for a package that an extra of ours brings; purpose: what needs it, as the subject of a sentence."""
+        """The error for a package that one of our extras brings. purpose: what needs it, the subject of a sentence."""
         return cls(
             f"{purpose} needs the package {package}, which is not installed.",
             f"Install it: pip install 'outcrop[{extra}]' -c constraints.txt",

@@ -9,8 +9,9 @@ An event is a JSON-ready dict with "event" (its kind) and that kind's fields:
     step        step, steps, epoch, loss, learning_rate, gradient_norm, tokens_per_s, eta_s
     evaluation  step, epoch, validation_loss, metric, metric_value, best
     checkpoint  step
+    resumed     step                                        of the checkpoint from which the run goes on
     warning     code, message
-    stopped     step, best_step, reason                     why training ended
+    stopped     step, best_step, reason, message            why training ended
     finished    steps, minutes, peak_memory_gb, estimate_error_percent
 """
 

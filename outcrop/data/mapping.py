@@ -215,6 +215,19 @@ def _render(
     return None if None in pieces else "".join(piece for piece in pieces if piece is not None)
 
 
+def fill(template: str, values: collections.abc.Mapping[str, str]) -> str:
+    """A template with its placeholders filled in. Raises UsageError for one that has no value."""
+
+    def value(match: re.Match[str]) -> str:
+        if match.group() in ("{{", "}}"):
+            return match.group()[0]
+        if match[1] not in values:
+            raise UsageError(f"The template needs a value for {match.group()}.", did_you_mean(str(match[1]), values))
+        return values[match[1]]
+
+    return PLACEHOLDER.sub(value, template)
+
+
 def _check_template(mapping: Mapping) -> None:
     answers = {"completion", mapping.columns.get("completion", "completion")}
     for match in PLACEHOLDER.finditer(mapping.template):

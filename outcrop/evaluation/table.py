@@ -56,8 +56,7 @@ def result_table(result: EvaluationResult) -> ResultTable:
     if any(system.stopped_share is not None and system.stopped_share < 1 for system in result.systems):
         columns["Ended by itself"] = lambda s: Cell(notation.share(s.stopped_share))
     columns["Output tokens"] = lambda s: Cell(notation.tokens(s.output_tokens_mean))
-    columns["Latency p50"] = lambda s: Cell(notation.milliseconds(s.latency_p50_ms))
-    columns["Latency p95"] = lambda s: Cell(notation.milliseconds(s.latency_p95_ms))
+    columns["Latency p50 (p95)"] = _latency
     columns["Training minutes"] = lambda s: Cell(notation.minutes(s.train_minutes))
     filled = {title: [write(system) for system in result.systems] for title, write in columns.items()}
     used = {title: cells for title, cells in filled.items() if any(cell.text != notation.ABSENT for cell in cells)}
@@ -85,6 +84,11 @@ def _judged(result: EvaluationResult, system: SystemResult) -> Cell:
     return Cell(comparison.verdict, notation.p_value(comparison.p)) if comparison else Cell(notation.ABSENT)
 
 
+def _latency(system: SystemResult) -> Cell:
+    detail = "" if system.latency_p95_ms is None else notation.milliseconds(system.latency_p95_ms)
+    return Cell(notation.milliseconds(system.latency_p50_ms), detail)
+
+
 def _row(result: EvaluationResult, system: SystemResult, cells: tuple[Cell, ...]) -> Row:
     comparison = result.comparison(result.metrics[0].name, system.name)
     verdict = comparison.verdict if comparison else None
@@ -94,10 +98,10 @@ def _row(result: EvaluationResult, system: SystemResult, cells: tuple[Cell, ...]
 def terminal_table(result: EvaluationResult) -> Table:
     """The table for rich to print, intervals and p in a second line."""
     found = result_table(result)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 1, 0), pad_edge=False, collapse_padding=True)
-    table.add_column("System")
+    table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False, collapse_padding=True)
+    table.add_column("System", overflow="fold")
     for title in found.columns:
-        table.add_column(title, justify="right")
+        table.add_column(title.replace(" ", "\n"), justify="right", no_wrap=title != _VERDICT)
     for row in found.rows:
         cells = [_two_lines(cell) for cell in row.cells]
         if row.verdict and found.judged is not None:

@@ -62,7 +62,9 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 def _locate(location: Location, name: str) -> Path:
     if location.scheme == "bundled":
         if location.rest not in bundled_names():
-            raise ModelError(f"There is no bundled model {location.rest!r}.", did_you_mean(location.rest, bundled_names()))
+            raise ModelError(
+                f"There is no bundled model {location.rest!r}.", did_you_mean(location.rest, bundled_names())
+            )
         return BUNDLED / location.rest
     if location.scheme == "hf":
         try:
@@ -73,8 +75,10 @@ def _locate(location: Location, name: str) -> Path:
         try:
             return Path(snapshot_download(location.rest, allow_patterns=list(DOWNLOADED)))
         except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-            raise ModelError(f"{name} cannot be fetched: {type(error).__name__}.",
-                             "Check the name and the network, or give a local folder.") from None
+            raise ModelError(
+                f"{name} cannot be fetched: {type(error).__name__}.",
+                "Check the name and the network, or give a local folder.",
+            ) from None
     if location.scheme != "file":
         raise ModelError(f"A model cannot be read from {name}.", "Give a folder, bundled:NAME or hf:ORG/NAME.")
     return Path(location.rest).expanduser()
@@ -82,26 +86,43 @@ def _locate(location: Location, name: str) -> Path:
 
 def _checked(name: str, path: Path) -> ModelFolder:
     if not path.is_dir():
-        raise ModelError(f"There is no model folder {name}.", f"Give a folder, hf:ORG/NAME or one of: bundled:{', bundled:'.join(bundled_names())}.")
+        raise ModelError(
+            f"There is no model folder {name}.",
+            f"Give a folder, hf:ORG/NAME or one of: bundled:{', bundled:'.join(bundled_names())}.",
+        )
     card = _json(path / CARD) if (path / CARD).exists() else {}
     adapter = path / "adapter_config.json"
     if not (path / "config.json").exists() and not adapter.exists():
-        raise ModelError("The folder holds no config.json, so it is no model.", "Give a Hugging Face model or PEFT adapter folder.", name)
+        raise ModelError(
+            "The folder holds no config.json, so it is no model.",
+            "Give a Hugging Face model or PEFT adapter folder.",
+            name,
+        )
     for config in ("config.json", "tokenizer_config.json"):
         if (path / config).exists() and "auto_map" in _json(path / config):
-            raise ModelError(f"{config} names code to run (auto_map); code from model folders is never run.",
-                             "Use a model whose architecture transformers knows.", name)
+            raise ModelError(
+                f"{config} names code to run (auto_map); code from model folders is never run.",
+                "Use a model whose architecture transformers knows.",
+                name,
+            )
     if not list(path.glob("*.safetensors")):
         pickles = [file.name for file in path.iterdir() if file.suffix in PICKLES]
-        found = f" (only {', '.join(sorted(pickles)[:3])}: pickles can run code and are never loaded)" if pickles else ""
-        raise ModelError(f"The folder holds no safetensors weights{found}.", "Convert the weights to safetensors.", name)
+        found = (
+            f" (only {', '.join(sorted(pickles)[:3])}: pickles can run code and are never loaded)" if pickles else ""
+        )
+        raise ModelError(
+            f"The folder holds no safetensors weights{found}.", "Convert the weights to safetensors.", name
+        )
     base = None
     if adapter.exists():
         base = find_model(str(_json(adapter)["base_model_name_or_path"]))
         wanted = card.get("base", {}).get("digest")
         if wanted and wanted != base.digest():
-            raise ModelError(f"The base model {base.name} is not the one this adapter was trained on (its digest differs).",
-                             "Restore that base, or tune again.", name)
+            raise ModelError(
+                f"The base model {base.name} is not the one this adapter was trained on (its digest differs).",
+                "Restore that base, or tune again.",
+                name,
+            )
     return ModelFolder(name, path, base, card)
 
 

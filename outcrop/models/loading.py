@@ -46,7 +46,9 @@ def load_tokenizer(folder: ModelFolder) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ModelError(f"The tokenizer cannot be loaded: {error}", "Put tokenizer.json beside the weights.", folder.name) from None
+        raise ModelError(
+            f"The tokenizer cannot be loaded: {error}", "Put tokenizer.json beside the weights.", folder.name
+        ) from None
 
 
 def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:
@@ -56,7 +58,9 @@ def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:
     return Renderer(tokenizer, spec, _eos_ids(folder))
 
 
-def load_model(name: str, *, dtype: torch.dtype = torch.float32, merge: bool = True, device: torch.device | None = None) -> LoadedModel:
+def load_model(
+    name: str, *, dtype: torch.dtype = torch.float32, merge: bool = True, device: torch.device | None = None
+) -> LoadedModel:
     """Load a model by name, in evaluation mode. An adapter is merged into its base unless `merge` is False.
 
     Raises ModelError for what cannot be loaded safely (models/folder.py) or has no causal language model.
@@ -69,7 +73,9 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, merge: bool = T
             str(weights.path), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"The model cannot be loaded: {str(error).splitlines()[0]}", "Check the files of the folder.", name) from None
+        raise ModelError(
+            f"The model cannot be loaded: {str(error).splitlines()[0]}", "Check the files of the folder.", name
+        ) from None
     if folder.base is not None:
         lora.load_adapter(model, folder.path)
         if merge:
@@ -79,6 +85,8 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, merge: bool = T
 
 
 def _eos_ids(folder: ModelFolder) -> list[int]:
-    config = AutoConfig.from_pretrained(str((folder.base or folder).path), local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(
+        str((folder.base or folder).path), local_files_only=True, trust_remote_code=False
+    )
     given = config.eos_token_id
     return [given] if isinstance(given, int) else list(given or [])

@@ -73,26 +73,54 @@ def merge(model: Any) -> None:
 
 
 def save_adapter(
-    model: Any, folder: Path, *, base: str, rank: int, alpha: float, dropout: float, rslora: bool, state: Mapping[str, Tensor]
+    model: Any,
+    folder: Path,
+    *,
+    base: str,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    rslora: bool,
+    state: Mapping[str, Tensor],
 ) -> None:
     """Write the adapter in PEFT's format. state: fp32 adapter weights by parameter name ("….lora_A", "….lora_B")."""
     named = {f"{PREFIX}{name}.weight": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
     targets = sorted({name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, LoraLinear)})
-    write_json(folder / CONFIG, {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "r": rank, "lora_alpha": alpha,
-        "lora_dropout": dropout, "use_rslora": rslora, "target_modules": targets, "bias": "none", "inference_mode": True,
-        "fan_in_fan_out": False, "modules_to_save": None, "use_dora": False,
-    })
+    write_json(
+        folder / CONFIG,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "r": rank,
+            "lora_alpha": alpha,
+            "lora_dropout": dropout,
+            "use_rslora": rslora,
+            "target_modules": targets,
+            "bias": "none",
+            "inference_mode": True,
+            "fan_in_fan_out": False,
+            "modules_to_save": None,
+            "use_dora": False,
+        },
+    )
 
 
 def load_adapter(model: Any, folder: Path) -> None:
     """Attach an adapter folder. Raises ModelError for a kind we do not compute, or weights that do not fit the base."""
     config = json.loads((folder / CONFIG).read_text())
-    refused = [key for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out") if config.get(key)]
+    refused = [
+        key
+        for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+        if config.get(key)
+    ]
     if config.get("peft_type") != "LORA" or refused or config.get("bias", "none") != "none":
-        raise ModelError(f"The adapter is of a kind that is not supported: {', '.join(refused) or config.get('peft_type')}.",
-                         "Merge it with PEFT first.", str(folder))
+        raise ModelError(
+            f"The adapter is of a kind that is not supported: {', '.join(refused) or config.get('peft_type')}.",
+            "Merge it with PEFT first.",
+            str(folder),
+        )
     state = load_file(folder / WEIGHTS)
     rank, scale = config["r"], scale_of(config["r"], config["lora_alpha"], bool(config.get("use_rslora")))
     layers = dict(adaptable(model))
@@ -103,7 +131,11 @@ def load_adapter(model: Any, folder: Path) -> None:
         layer = layers.get(name)
         expected = None if layer is None else ((rank, layer.in_features), (layer.out_features, rank))
         if layer is None or A is None or B is None or (tuple(A.shape), tuple(B.shape)) != expected:
-            raise ModelError(f"The adapter does not fit this base model: {name}.", "Load it on the base it was trained from.", str(folder))
+            raise ModelError(
+                f"The adapter does not fit this base model: {name}.",
+                "Load it on the base it was trained from.",
+                str(folder),
+            )
         adapted = LoraLinear(layer, rank, scale, 0.0, torch.Generator())
         adapted.lora_A.data, adapted.lora_B.data = A.to(layer.weight.device), B.to(layer.weight.device)
         _replace(model, name, adapted)

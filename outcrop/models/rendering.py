@@ -56,7 +56,9 @@ class Renderer:
     def __init__(self, tokenizer: Any, spec: RenderingSpec | None = None, eos_ids: Sequence[int] = ()) -> None:
         self.tokenizer, self.spec = tokenizer, spec or RenderingSpec()
         if tokenizer.eos_token_id is None:
-            raise ModelError("The tokenizer has no end-of-sequence token.", "Name one in tokenizer_config.json: eos_token.")
+            raise ModelError(
+                "The tokenizer has no end-of-sequence token.", "Name one in tokenizer_config.json: eos_token."
+            )
         self.eos_id: int = tokenizer.eos_token_id
         self.chat_template = self.spec.chat_template or tokenizer.chat_template or DEFAULT_CHAT_TEMPLATE
         self._specials = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
@@ -82,7 +84,9 @@ class Renderer:
         rendered = Rendered(ids, weights, record.origin)
         if not isinstance(record, Text) and not 0 < rendered.trained_tokens < len(ids):
             share = "nothing" if not rendered.trained_tokens else "every token"
-            raise DataError(f"With this row {share} would be trained.", "Give it a prompt and an answer.", str(record.origin))
+            raise DataError(
+                f"With this row {share} would be trained.", "Give it a prompt and an answer.", str(record.origin)
+            )
         return rendered
 
     def prompt(self, record: Record) -> list[int]:
@@ -107,6 +111,16 @@ class Renderer:
         """`record` with worked examples before it in its prompt: the k-shot form."""
         worked = [shot.prompt + self._gap(shot.prompt, shot.completion) + shot.completion for shot in shots]
         return Pair(joint.join([*worked, record.prompt]), record.completion, record.origin, record.fields)
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """What each token adds to the text, special tokens by name."""
+        whole = [self.tokenizer.decode(ids[:end], clean_up_tokenization_spaces=False) for end in range(len(ids) + 1)]
+        return [after[len(before) :] for before, after in zip(whole, whole[1:], strict=False)]
+
+    @property
+    def begin_tokens(self) -> int:
+        """How many tokens the tokenizer puts in front of all text."""
+        return len(self._bos)
 
     def _pieces(self, record: Record) -> Iterator[tuple[list[int], list[float]]]:
         if isinstance(record, Conversation):
@@ -133,7 +147,8 @@ class Renderer:
             if not (before.startswith(done) and after.startswith(before)):
                 raise ModelError(
                     "The chat template changes earlier turns when later ones follow, so their tokens cannot be told apart.",
-                    "Give a template that only appends: --set chat_template=FILE.", str(origin),
+                    "Give a template that only appends: --set chat_template=FILE.",
+                    str(origin),
                 )
             prompt = self._segment(before[len(done) :], first=not done)
             yield prompt, [0.0] * len(prompt)
@@ -148,8 +163,10 @@ class Renderer:
         ids = self._continue(text)
         last = max((i for i, token in enumerate(ids) if token in self._special_ids), default=-1)
         if last < 0:
-            raise ModelError("The chat template does not end assistant turns with a special token, so no stop can be learnt.",
-                             "Use a template that writes eos_token after each assistant turn.")
+            raise ModelError(
+                "The chat template does not end assistant turns with a special token, so no stop can be learnt.",
+                "Use a template that writes eos_token after each assistant turn.",
+            )
         return ids, [weight] * (last + 1) + [0.0] * (len(ids) - last - 1)
 
     def _closing_id(self) -> int:
@@ -197,8 +214,11 @@ class Renderer:
     def _refuse_specials(self, text: str, origin: Origin) -> None:
         found = self._special_pattern.search(text)
         if found:
-            raise DataError(f"The special token {found.group()!r} stands in the content.",
-                            "Remove it, or write it another way: it would end or forge a turn.", str(origin))
+            raise DataError(
+                f"The special token {found.group()!r} stands in the content.",
+                "Remove it, or write it another way: it would end or forge a turn.",
+                str(origin),
+            )
 
 
 @dataclass(frozen=True)
@@ -232,6 +252,8 @@ def fit(rows: Sequence[Rendered], max_length: int, over_long: str, *, keep_first
             kept.append(row)
         elif over_long == "cut-prompt" and context - 1 - keep_first >= excess:
             keep, rest = slice(0, keep_first), slice(keep_first + excess, None)
-            kept.append(Rendered(row.token_ids[keep] + row.token_ids[rest], row.weights[keep] + row.weights[rest], row.origin))
+            kept.append(
+                Rendered(row.token_ids[keep] + row.token_ids[rest], row.weights[keep] + row.weights[rest], row.origin)
+            )
             cut += 1
     return Fitted(kept, cut, len(rows) - len(kept))

@@ -64,7 +64,9 @@ def learn_tokenizer(texts: Iterable[str], shape: ShapeSpec) -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     special = [BEGIN, END, PAD, *ROLES, *RESERVED]
     trainer = trainers.BpeTrainer(
-        vocab_size=shape.vocabulary, special_tokens=special, show_progress=False,
+        vocab_size=shape.vocabulary,
+        special_tokens=special,
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(texts, trainer)
@@ -72,8 +74,13 @@ def learn_tokenizer(texts: Iterable[str], shape: ShapeSpec) -> Any:
         single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
     )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=BEGIN, eos_token=END, pad_token=PAD,
-        additional_special_tokens=[*ROLES, *RESERVED], model_max_length=shape.context, clean_up_tokenization_spaces=False,
+        tokenizer_object=tokenizer,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=[*ROLES, *RESERVED],
+        model_max_length=shape.context,
+        clean_up_tokenization_spaces=False,
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
@@ -83,10 +90,19 @@ def new_model(shape: ShapeSpec, tokenizer: Any, seed: int) -> Any:
     """A model of this shape with random weights that are a pure function of the seed."""
     torch.manual_seed(derive(seed, "new model"))
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=shape.hidden, num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads, head_dim=shape.hidden // shape.heads,
-        intermediate_size=shape.intermediate, max_position_embeddings=shape.context, rope_theta=shape.rope_theta,
-        tie_word_embeddings=True, initializer_range=0.02, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.hidden // shape.heads,
+        intermediate_size=shape.intermediate,
+        max_position_embeddings=shape.context,
+        rope_theta=shape.rope_theta,
+        tie_word_embeddings=True,
+        initializer_range=0.02,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(config)

@@ -33,7 +33,10 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     scratch = folder / f".{final.name}.partial"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}, scratch / "tensors.safetensors")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()},
+        scratch / "tensors.safetensors",
+    )
     write_json(scratch / "state.json", checkpoint.state)
     files = ("tensors.safetensors", "state.json")
     _sync(scratch / files[0])
@@ -51,7 +54,9 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in sorted(folder.glob("step-*"), reverse=True):
         if _whole(path):
             state = json.loads((path / "state.json").read_text())
-            return Checkpoint(int(path.name.removeprefix("step-")), load_file(path / "tensors.safetensors"), state), damaged
+            return Checkpoint(
+                int(path.name.removeprefix("step-")), load_file(path / "tensors.safetensors"), state
+            ), damaged
         damaged.append(path.name)
     return None, damaged
 

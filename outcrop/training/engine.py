@@ -37,7 +37,9 @@ class TrainingEngine:
         self.flat = FlatWeights(parameters, dtype)
         self._convert_frozen(parameters, dtype)
         self.trunk = Trunk(model, dropout=spec.dropout, recompute=spec.gradient_checkpointing)
-        self.optimizer = Optimizer(self.flat, weight_decay=spec.weight_decay, beta2=spec.beta2, clip_norm=spec.clip_norm)
+        self.optimizer = Optimizer(
+            self.flat, weight_decay=spec.weight_decay, beta2=spec.beta2, clip_norm=spec.clip_norm
+        )
         self.device = self.flat.master.device
 
     def step(self, batch: Sequence[Example], index: int, learning_rate: float) -> StepResult:
@@ -50,7 +52,9 @@ class TrainingEngine:
             if self.spec.dropout or self.spec.lora_dropout:
                 torch.manual_seed(derive(self.spec.seed, "dropout", index, number))
             layout = lay_out(segments).to(self.device)
-            loss, nll = objective.cross_entropy(self.trunk(layout), self.head, layout, weight, self.spec.label_smoothing)
+            loss, nll = objective.cross_entropy(
+                self.trunk(layout), self.head, layout, weight, self.spec.label_smoothing
+            )
             loss.backward()
             self.optimizer.collect(more=len(pieces) > 1)
             nats, tokens = nats + nll.detach(), tokens + len(layout.ids)

@@ -30,7 +30,9 @@ class Estimate:
         return (steps * self.step_seconds + evaluations * self.evaluation_seconds) / 60
 
 
-def measure(engine: TrainingEngine, plan: BatchPlan, examples: Sequence[Example], evaluation_seconds: float) -> Estimate:
+def measure(
+    engine: TrainingEngine, plan: BatchPlan, examples: Sequence[Example], evaluation_seconds: float
+) -> Estimate:
     """Time steps spread over the first epoch after one to warm up, the largest batch of the sample among them."""
     step_numbers = sorted({round(i * (plan.steps_per_epoch - 1) / (TIMED_STEPS - 1)) for i in range(TIMED_STEPS)})
     batches = [[examples[row] for row in plan.step(k)] for k in step_numbers]

@@ -58,7 +58,9 @@ class Outcome:
 class TrainingRun:
     """One run in one folder, which holds its journal, checkpoints and best weights, and from which it resumes."""
 
-    def __init__(self, engine: TrainingEngine, task: Task, spec: TrainingSpec, folder: Path, listener: Listener) -> None:
+    def __init__(
+        self, engine: TrainingEngine, task: Task, spec: TrainingSpec, folder: Path, listener: Listener
+    ) -> None:
         if spec.learning_rate is None or spec.warmup_steps is None:
             raise AssertionError("the loop takes a resolved spec")
         self.engine, self.task, self.spec, self.folder = engine, task, spec, folder
@@ -76,7 +78,9 @@ class TrainingRun:
         found, damaged = checkpoints.newest(folder / "checkpoints")
         self.journal = Journal(folder / "journal.jsonl", listener, keep=found.state["journal"] if found else 0)
         for name in damaged:
-            self.journal.tell("warning", code="damaged-checkpoint", message=f"{name} is incomplete and was passed over.")
+            self.journal.tell(
+                "warning", code="damaged-checkpoint", message=f"{name} is incomplete and was passed over."
+            )
         self.minutes = 0.0  # estimated
         if found:
             self._restore(found)
@@ -91,13 +95,18 @@ class TrainingRun:
         while self.step < self.total:
             result, seconds = self._step()
             if problem := self.watch.check(result.loss, result.gradient_norm):
-                reason, message = "diverged", f"{problem[0].upper()}{problem[1:]} at step {self.step}. Try a lower learning rate."
+                reason, message = (
+                    "diverged",
+                    f"{problem[0].upper()}{problem[1:]} at step {self.step}. Try a lower learning rate.",
+                )
                 break
             self.step += 1
             self._report(result, seconds, started)
             if self._evaluation_due() and self._evaluate():
                 reason = "early stopping"
-                message = f"No improvement of {self.spec.early_stopping_threshold:g} in {self.stopping.waited} evaluations."
+                message = (
+                    f"No improvement of {self.spec.early_stopping_threshold:g} in {self.stopping.waited} evaluations."
+                )
                 break
             if time.perf_counter() - saved >= self.spec.checkpoint_minutes * 60 and self.step < self.total:
                 self._save(started)
@@ -120,15 +129,23 @@ class TrainingRun:
             self.total = max(1, min(self.total, int(self.spec.max_minutes / per_step)))
         share = self.total / (self.plan.steps_per_epoch * self.spec.epochs)
         self.minutes = estimate.minutes(self.total, round(evaluations * share))
-        self.journal.tell("estimate", minutes=self.minutes, peak_memory_gb=estimate.peak_memory_gb, steps=self.total,
-                          step_seconds=estimate.step_seconds)
+        self.journal.tell(
+            "estimate",
+            minutes=self.minutes,
+            peak_memory_gb=estimate.peak_memory_gb,
+            steps=self.total,
+            step_seconds=estimate.step_seconds,
+        )
 
     def _step(self) -> tuple[StepResult, float]:
         start = time.perf_counter()
         assert self.spec.learning_rate is not None and self.spec.warmup_steps is not None
         self.rate = learning_rate(
-            self.step, peak=self.spec.learning_rate * self.spec.learning_rate_multiplier, schedule=self.spec.schedule,
-            warmup=min(self.spec.warmup_steps, self.total), total=self.total,
+            self.step,
+            peak=self.spec.learning_rate * self.spec.learning_rate_multiplier,
+            schedule=self.spec.schedule,
+            warmup=min(self.spec.warmup_steps, self.total),
+            total=self.total,
         )
         batch = [self.task.examples[row] for row in self.plan.step(self.step)]
         result = self.engine.step(batch, self.step, self.rate)
@@ -137,8 +154,14 @@ class TrainingRun:
     def _report(self, result: StepResult, seconds: float, started: float) -> None:
         self.losses_since.append(result.loss)
         self.journal.write(
-            "step", step=self.step, steps=self.total, epoch=self._epoch(), loss=result.loss, learning_rate=self.rate,
-            gradient_norm=result.gradient_norm, tokens_per_s=result.tokens / seconds,
+            "step",
+            step=self.step,
+            steps=self.total,
+            epoch=self._epoch(),
+            loss=result.loss,
+            learning_rate=self.rate,
+            gradient_norm=result.gradient_norm,
+            tokens_per_s=result.tokens / seconds,
             eta_s=(self.spent + time.perf_counter() - started) / self.step * (self.total - self.step),
         )
 
@@ -162,15 +185,24 @@ class TrainingRun:
         self.history.append((sum(self.losses_since) / max(1, len(self.losses_since)), found.loss))
         self.losses_since = []
         if overfitting([h[0] for h in self.history], [h[1] for h in self.history]):
-            self.journal.write("warning", code="overfitting", message=(
-                f"Validation loss rose to {found.loss:.4g} while training loss kept falling: the model is learning the rows by heart."
-            ))
+            self.journal.write(
+                "warning",
+                code="overfitting",
+                message=(
+                    f"Validation loss rose to {found.loss:.4g} while training loss kept falling: the model is learning the rows by heart."
+                ),
+            )
         return self.stopping.exhausted
 
     def _journal_evaluation(self, found: Evaluation, *, best: bool) -> None:
         self.journal.write(
-            "evaluation", step=self.step, epoch=self._epoch() if self.step else 0, validation_loss=found.loss, metric=self.task.metric,
-            metric_value=found.exact_match if self.task.metric else None, best=best,
+            "evaluation",
+            step=self.step,
+            epoch=self._epoch() if self.step else 0,
+            validation_loss=found.loss,
+            metric=self.task.metric,
+            metric_value=found.exact_match if self.task.metric else None,
+            best=best,
         )
 
     def _measure_validation(self) -> Evaluation | None:
@@ -198,7 +230,9 @@ class TrainingRun:
         kept = self._best_file()
         if reason == "diverged" and not (kept.exists() and self.stopping.best_step):
             self.journal.close()
-            raise Diverged(message, "Lower --learning-rate, raise --warmup-steps, or look at the rows named in the data report.")
+            raise Diverged(
+                message, "Lower --learning-rate, raise --warmup-steps, or look at the rows named in the data report."
+            )
         if kept.exists() and self.task.validation and self.stopping.best_step != self.step:
             self.engine.restore({**self.engine.state(), "master": load_file(kept)["master"]})
         after = self._measure_validation()
@@ -206,15 +240,26 @@ class TrainingRun:
         best_step = self.stopping.best_step if self.task.validation else self.step
         self.journal.write("stopped", step=self.step, best_step=best_step, reason=reason, message=message)
         error = 100 * (minutes * self.total / max(1, self.step) - self.minutes) / max(self.minutes, 1e-9)
-        self.journal.tell("finished", steps=self.step, minutes=minutes, peak_memory_gb=peak_memory_gb(), estimate_error_percent=error)
+        self.journal.tell(
+            "finished", steps=self.step, minutes=minutes, peak_memory_gb=peak_memory_gb(), estimate_error_percent=error
+        )
         self.journal.close()
-        return Outcome(reason, self.step, best_step, self.before, after, minutes, self.minutes, peak_memory_gb(), message)
+        return Outcome(
+            reason, self.step, best_step, self.before, after, minutes, self.minutes, peak_memory_gb(), message
+        )
 
     def _save(self, started: float) -> None:
         state: dict[str, Any] = {
-            "journal": self.journal.flush(), "identity": self._identity(), "stopping": self.stopping.state(), "watch": self.watch.state(),
-            "history": self.history, "losses_since": self.losses_since, "total": self.total, "minutes": self.minutes,
-            "spent": self.spent + time.perf_counter() - started, "before": list(self.before) if self.before else None,
+            "journal": self.journal.flush(),
+            "identity": self._identity(),
+            "stopping": self.stopping.state(),
+            "watch": self.watch.state(),
+            "history": self.history,
+            "losses_since": self.losses_since,
+            "total": self.total,
+            "minutes": self.minutes,
+            "spent": self.spent + time.perf_counter() - started,
+            "before": list(self.before) if self.before else None,
         }
         tensors: dict[str, Tensor] = self.engine.state()
         checkpoints.save(self.folder / "checkpoints", Checkpoint(self.step, tensors, state))
@@ -228,8 +273,10 @@ class TrainingRun:
         state = found.state
         changed = [name for name, value in self._identity().items() if state["identity"].get(name) != value]
         if changed:
-            raise UsageError(f"The run in {self.folder} was started with other {' and '.join(changed)}.",
-                             "Resume with the same, or start anew with --overwrite.")
+            raise UsageError(
+                f"The run in {self.folder} was started with other {' and '.join(changed)}.",
+                "Resume with the same, or start anew with --overwrite.",
+            )
         self.engine.restore(found.tensors)
         self.step, self.total, self.minutes, self.spent = found.step, state["total"], state["minutes"], state["spent"]
         self.stopping.restore(state["stopping"])

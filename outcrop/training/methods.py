@@ -14,7 +14,12 @@ def prepare(model: Any, spec: TrainingSpec) -> dict[str, nn.Parameter]:
     """Make the model ready for the method and return what is to be trained, by name. Output is unchanged."""
     if spec.method == "lora":
         lora.attach(
-            model, rank=spec.lora_rank, alpha=spec.lora_alpha, dropout=spec.lora_dropout, rslora=spec.lora_rslora, seed=spec.seed
+            model,
+            rank=spec.lora_rank,
+            alpha=spec.lora_alpha,
+            dropout=spec.lora_dropout,
+            rslora=spec.lora_rslora,
+            seed=spec.seed,
         )
     else:
         model.requires_grad_(True)

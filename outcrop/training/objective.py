@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from outcrop.training.kernels import CHUNK, LinearCrossEntropy
-from outcrop.training.layout import Layout, Segment
+from outcrop.training.layout import Layout
 
 
 class TokenScores(NamedTuple):
@@ -20,7 +19,9 @@ class TokenScores(NamedTuple):
     right: Tensor
 
 
-def cross_entropy(hidden: Tensor, head: Tensor, layout: Layout, total_weight: float, smoothing: float) -> tuple[Tensor, Tensor]:
+def cross_entropy(
+    hidden: Tensor, head: Tensor, layout: Layout, total_weight: float, smoothing: float
+) -> tuple[Tensor, Tensor]:
     """Σ weight · loss / total_weight over this micro-batch, and the same without label smoothing.
 
     total_weight is that of the whole step, so that micro-batches add up to the loss of the undivided batch.

@@ -20,8 +20,13 @@ class Optimizer:
         self.bounds = [(p.storage_offset(), p.storage_offset() + len(p)) for p in self.pieces]
         decayed = sum(end <= flat.decay for _, end in self.bounds)
         self.adamw = torch.optim.AdamW(
-            [{"params": self.pieces[:decayed], "weight_decay": weight_decay}, {"params": self.pieces[decayed:], "weight_decay": 0.0}],
-            lr=0.0, betas=(0.9, beta2), fused=True,
+            [
+                {"params": self.pieces[:decayed], "weight_decay": weight_decay},
+                {"params": self.pieces[decayed:], "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            betas=(0.9, beta2),
+            fused=True,
         )
         self.scratch = torch.empty(max(map(len, self.pieces)), device=flat.master.device)
         self.sum: Tensor | None = None

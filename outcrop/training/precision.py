@@ -29,7 +29,9 @@ def choose(asked: str, *, width: int, inner: int, rows: int, device: torch.devic
     return Precision(torch.bfloat16 if faster else torch.float32, rates)
 
 
-def matmul_rate(rows: int, width: int, inner: int, dtype: torch.dtype, device: torch.device, budget_s: float = 0.05) -> float:
+def matmul_rate(
+    rows: int, width: int, inner: int, dtype: torch.dtype, device: torch.device, budget_s: float = 0.05
+) -> float:
     """Median rate of a matrix product in GFLOP/s."""
     a = torch.ones(rows, width, dtype=dtype, device=device)
     b = torch.ones(width, inner, dtype=dtype, device=device)

@@ -39,7 +39,12 @@ def score_rows(trunk: Trunk, examples: Sequence[Example], tokens: int) -> list[R
         layout = lay_out([segment for _, segment in group]).to(device)
         scores = token_scores(trunk(layout), trunk.head.weight, layout)
         counts = [int((segment.weights[1:] != 0).sum()) for _, segment in group]
-        parts = zip((scores.nll * layout.weights).split(counts), layout.weights.split(counts), scores.right.split(counts), strict=True)
+        parts = zip(
+            (scores.nll * layout.weights).split(counts),
+            layout.weights.split(counts),
+            scores.right.split(counts),
+            strict=True,
+        )
         for (number, _), (nll, weight, right) in zip(group, parts, strict=True):
             nats[number] += float(nll.sum())
             weights[number] += float(weight.sum())
@@ -50,4 +55,6 @@ def score_rows(trunk: Trunk, examples: Sequence[Example], tokens: int) -> list[R
 def summarise(scores: Sequence[RowScore]) -> Evaluation:
     """The means that early stopping watches."""
     weight = sum(score.weight for score in scores)
-    return Evaluation(sum(s.nats for s in scores) / max(weight, 1e-12), sum(s.exact for s in scores) / max(1, len(scores)))
+    return Evaluation(
+        sum(s.nats for s in scores) / max(weight, 1e-12), sum(s.exact for s in scores) / max(1, len(scores))
+    )

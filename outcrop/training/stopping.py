@@ -64,7 +64,9 @@ class DivergenceWatch:
         self.first = loss if self.first is None else self.first
         self.recent.append(loss)
         if len(self.recent) == WINDOW and min(self.recent) > EXPLOSION * max(self.first, 0.1):
-            return f"the loss has stayed above {EXPLOSION:g} times its first value ({self.first:.3g}) for {WINDOW} steps"
+            return (
+                f"the loss has stayed above {EXPLOSION:g} times its first value ({self.first:.3g}) for {WINDOW} steps"
+            )
         return None
 
     def state(self) -> dict[str, Any]:

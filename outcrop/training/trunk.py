@@ -29,9 +29,13 @@ class Trunk:
         self.model, self.decoder = model, model.get_decoder()
         self.head = model.get_output_embeddings()
         if getattr(self.head, "bias", None) is not None:
-            raise ModelError("The base model's output layer has a bias, which the loss does not compute.", "Use another base model.")
+            raise ModelError(
+                "The base model's output layer has a bias, which the loss does not compute.", "Use another base model."
+            )
         if getattr(model.config, "final_logit_softcapping", None):
-            raise ModelError("The base model caps its logits, which the loss does not compute.", "Use another base model.")
+            raise ModelError(
+                "The base model caps its logits, which the loss does not compute.", "Use another base model."
+            )
         ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
         model.set_attn_implementation(ATTENTION)
         for module in list(model.modules()):
@@ -44,7 +48,10 @@ class Trunk:
         """Hidden states [M, E] after the final norm, at the supervised rows, in order."""
         embedded = Embedding.apply(layout.ids, self.decoder.get_input_embeddings().weight)
         out = self.decoder(
-            inputs_embeds=embedded[None], position_ids=layout.positions[None], use_cache=False, documents=layout.attention
+            inputs_embeds=embedded[None],
+            position_ids=layout.positions[None],
+            use_cache=False,
+            documents=layout.attention,
         )
         return out.last_hidden_state[0].index_select(0, layout.supervised)
 
@@ -63,21 +70,34 @@ def _exchange(module: nn.Module) -> None:
     name = type(module).__name__
     ours: Any = None
     if isinstance(module, LoraLinear):
-        width, ours = module.base.in_features, lambda x: LowRankLinear.apply(
-            x, F.dropout(x, module.dropout, module.training) if module.dropout else x,
-            module.base.weight, module.base.bias, module.scale, module.lora_A, module.lora_B,
+        width, ours = (
+            module.base.in_features,
+            lambda x: LowRankLinear.apply(
+                x,
+                F.dropout(x, module.dropout, module.training) if module.dropout else x,
+                module.base.weight,
+                module.base.bias,
+                module.scale,
+                module.lora_A,
+                module.lora_B,
+            ),
         )
     elif name.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         width, ours = module.weight.shape[0], lambda x: RMSNorm.apply(x, module.weight, module.variance_epsilon)
     elif name.endswith("MLP") and all(hasattr(module, part) for part in ("gate_proj", "up_proj", "down_proj")):
-        width, ours = module.config.hidden_size, lambda x: module.down_proj(SwiGLU.apply(module.gate_proj(x), module.up_proj(x)))
+        width, ours = (
+            module.config.hidden_size,
+            lambda x: module.down_proj(SwiGLU.apply(module.gate_proj(x), module.up_proj(x))),
+        )
     if ours is None:
         return
     probe = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
     probe = probe.to(next(module.parameters()))
     with torch.no_grad():
         expected = module(probe)
-        if torch.allclose(ours(probe).float(), expected.float(), rtol=2e-2, atol=1e-5 + 2e-2 * expected.abs().max().item()):
+        if torch.allclose(
+            ours(probe).float(), expected.float(), rtol=2e-2, atol=1e-5 + 2e-2 * expected.abs().max().item()
+        ):
             module.forward = ours
 
 

@@ -38,7 +38,14 @@ from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
 from outcrop.workflows.run_folder import RUN, run_folder
 from outcrop.workflows.saving import save_description, save_model
 
-DEFAULTS = {"epochs": 1, "batch_size": 16, "evaluations_per_epoch": 10, "eval_percentage": 1, "weight_decay": 0.1, "beta2": 0.95}
+DEFAULTS = {
+    "epochs": 1,
+    "batch_size": 16,
+    "evaluations_per_epoch": 10,
+    "eval_percentage": 1,
+    "weight_decay": 0.1,
+    "beta2": 0.95,
+}
 WATCHED_WINDOWS = 64
 """Validation windows at most, so that watching costs little; scores are measured on all held-out documents."""
 SCORED_DOCUMENTS = 500
@@ -73,9 +80,20 @@ class PretrainResult:
 
 
 def pretrain(
-    base: str | None, data: Sequence[str], to: str, *, from_scratch: str = "", validation: Sequence[str] = (),
-    general: Sequence[str] = (), settings: Mapping[str, Any] | None = None, sources: Mapping[str, str] | None = None,
-    columns: str = "", format: str = "", drop_bad_rows: bool = False, overwrite: bool = False, resume: bool = False,  # noqa: A002
+    base: str | None,
+    data: Sequence[str],
+    to: str,
+    *,
+    from_scratch: str = "",
+    validation: Sequence[str] = (),
+    general: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
+    columns: str = "",
+    format: str = "",
+    drop_bad_rows: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
     listener: Listener = ignore,
 ) -> PretrainResult:
     """Train on unlabelled text and save a model folder at `to`.
@@ -85,7 +103,9 @@ def pretrain(
     can mend, before training, and leaves nothing at `to` unless all went well.
     """
     if (base is None) == (not from_scratch):
-        raise UsageError("Give a base model or a shape to start from, one of them.", "--base MODEL or --from-scratch SHAPE.toml.")
+        raise UsageError(
+            "Give a base model or a shape to start from, one of them.", "--base MODEL or --from-scratch SHAPE.toml."
+        )
     torch.set_num_threads(environment.threads())
     spec = parse_settings(settings or {}, DEFAULTS | ({"learning_rate": 3e-3} if from_scratch else {}))
     source = Source(tuple(data), columns, "", format, drop_bad_rows)
@@ -101,22 +121,44 @@ def pretrain(
         shard = _tokens(loaded, train, folder / RUN / "tokens")
         windows = Windows(shard, window)
         watched = by_document(_ids(loaded, held), window)[:WATCHED_WINDOWS]
-        resolved = resolve(spec.model_copy(update={"max_length": window}), sources or {}, loaded, len(windows), listener)
+        resolved = resolve(
+            spec.model_copy(update={"max_length": window}), sources or {}, loaded, len(windows), listener
+        )
         texts = {"held-out text": held, **others}
         before = _bits(load_model(base), texts, window) if base else {}
-        task = Task(windows, watched, None, {
-            "training text": shard.digest(), "base model": loaded.folder.digest() if base else from_scratch,
-        })
+        task = Task(
+            windows,
+            watched,
+            None,
+            {
+                "training text": shard.digest(),
+                "base model": loaded.folder.digest() if base else from_scratch,
+            },
+        )
         outcome = _train(loaded, resolved, task, folder, listener)
         listener({"event": "stage", "title": "Scoring"})
         after = _bits(load_model(str(folder)), texts, window)
         scores = tuple(TextScore(name, len(texts[name]), before.get(name), found) for name, found in after.items())
-        result = PretrainResult(to, outcome.steps, len(shard.ids), outcome.reason, outcome.minutes, outcome.estimated_minutes,
-                                outcome.peak_memory_gb, scores)
-        save_description(folder, loaded, resolved, {
-            "kind": "pretrained", "data": {"digest": rows.digest, "documents": len(rows.records), "tokens": len(shard.ids)},
-            "metrics": {score.name: asdict(score) for score in scores},
-        })
+        result = PretrainResult(
+            to,
+            outcome.steps,
+            len(shard.ids),
+            outcome.reason,
+            outcome.minutes,
+            outcome.estimated_minutes,
+            outcome.peak_memory_gb,
+            scores,
+        )
+        save_description(
+            folder,
+            loaded,
+            resolved,
+            {
+                "kind": "pretrained",
+                "data": {"digest": rows.digest, "documents": len(rows.records), "tokens": len(shard.ids)},
+                "metrics": {score.name: asdict(score) for score in scores},
+            },
+        )
         write_json(folder / "result.json", result.as_dict())
     return result
 
@@ -124,7 +166,11 @@ def pretrain(
 def _texts(rows: Rows) -> Rows:
     wrong = next((record for record in rows.records if not isinstance(record, Text)), None)
     if wrong is not None:
-        raise DataError("This is labelled data, not text.", "Use outcrop tune, or name the column: --map text=COLUMN.", str(wrong.origin))
+        raise DataError(
+            "This is labelled data, not text.",
+            "Use outcrop tune, or name the column: --map text=COLUMN.",
+            str(wrong.origin),
+        )
     return rows
 
 
@@ -143,7 +189,9 @@ def _hold_out(records: Sequence[Record], percent: float, seed: int) -> tuple[lis
     return parts
 
 
-def _start(base: str | None, shape_file: str, train: Sequence[Record], seed: int, folder: Path, listener: Listener) -> LoadedModel:
+def _start(
+    base: str | None, shape_file: str, train: Sequence[Record], seed: int, folder: Path, listener: Listener
+) -> LoadedModel:
     if base is not None:
         return load_model(base)
     shape = ShapeSpec.from_file(Path(shape_file))
@@ -183,7 +231,14 @@ def _bits(loaded: LoadedModel, texts: Mapping[str, Sequence[Record]], window: in
         documents = [record for record in records[::step] if isinstance(record, Text)]
         scores = score_rows(trunk, by_document(_ids(loaded, documents), window), 8192)
         examples = [
-            TextExample("", (document.text,), "", logprob=-score.nats, tokens=int(score.weight), utf8_bytes=len(document.text.encode()))
+            TextExample(
+                "",
+                (document.text,),
+                "",
+                logprob=-score.nats,
+                tokens=int(score.weight),
+                utf8_bytes=len(document.text.encode()),
+            )
             for document, score in zip(documents, scores, strict=True)
         ]
         found[name] = estimate(BITS_PER_BYTE, examples)

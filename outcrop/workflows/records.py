@@ -55,13 +55,15 @@ def read_rows(source: Source, listener: Listener) -> Rows:
     counted, and a warning says so."""
     problems = Problems()
     records = list(read(source.paths, source.mapping(), source.format or None, problems))
-    dropped = sum(group["count"] for group in problems.as_dict()["problems"] if group["severity"] == "error")
+    dropped = problems.rows_with_errors
     if dropped and not source.drop_bad_rows:
         problems.raise_errors()
     if not records:
-        raise DataError("The files hold no usable records.", "Look at them with outcrop data check.", ", ".join(source.paths))
+        raise DataError(
+            "The files hold no usable records.", "Look at them with outcrop data check.", ", ".join(source.paths)
+        )
     if dropped:
-        listener({"event": "warning", "code": "dropped-rows", "message": f"{dropped} defects: the rows that have them are left out."})
+        listener({"event": "warning", "code": "dropped-rows", "message": f"{dropped} rows with defects are left out."})
     return Rows(records, digest_of(source.paths), problems.as_dict(), dropped)
 
 

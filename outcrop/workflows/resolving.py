@@ -27,29 +27,45 @@ class ResolvedSpec(NamedTuple):
 def parse_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> TrainingSpec:
     """A spec from values under our names or Bedrock's. Raises UsageError for unknown names and values out of bounds."""
     names = bedrock_names()
-    return TrainingSpec.parse({**(defaults or {}), **{names.get(name, name): value for name, value in settings.items()}})
+    return TrainingSpec.parse(
+        {**(defaults or {}), **{names.get(name, name): value for name, value in settings.items()}}
+    )
 
 
-def resolve(spec: TrainingSpec, sources: Mapping[str, str], loaded: LoadedModel, rows: int, listener: Listener) -> ResolvedSpec:
+def resolve(
+    spec: TrainingSpec, sources: Mapping[str, str], loaded: LoadedModel, rows: int, listener: Listener
+) -> ResolvedSpec:
     """Fill in what depends on the base model and the data, and tell the listener."""
     config = loaded.model.config
     derived: dict[str, tuple[Any, str]] = {}
     if spec.max_length is None:
         derived["max_length"] = (loaded.context, "base model: its context")
     if spec.learning_rate is None:
-        derived["learning_rate"] = (default_rate(config.hidden_size, spec.method), f"base model: width {config.hidden_size}")
+        derived["learning_rate"] = (
+            default_rate(config.hidden_size, spec.method),
+            f"base model: width {config.hidden_size}",
+        )
     if spec.warmup_steps is None:
         steps = BatchPlan(rows, spec.batch_size, spec.seed).steps_per_epoch * spec.epochs
         derived["warmup_steps"] = (max(1, steps // 20), f"data: 5 % of {steps} steps")
-    precision = choose(spec.precision, width=config.hidden_size, inner=config.intermediate_size,
-                       rows=min(spec.micro_batch_tokens, 2048), device=loaded.model.device)
+    precision = choose(
+        spec.precision,
+        width=config.hidden_size,
+        inner=config.intermediate_size,
+        rows=min(spec.micro_batch_tokens, 2048),
+        device=loaded.model.device,
+    )
     complete = spec.model_copy(update={name: value for name, (value, _) in derived.items()})
     account = [
         Resolved(name, getattr(complete, name), derived[name][1] if name in derived else _source(name, spec, sources))
         for name in TrainingSpec.model_fields
     ]
     measured = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in precision.gflops.items())
-    account.append(Resolved("dtype", str(precision.dtype).removeprefix("torch."), f"measured: {measured}" if measured else "precision"))
+    account.append(
+        Resolved(
+            "dtype", str(precision.dtype).removeprefix("torch."), f"measured: {measured}" if measured else "precision"
+        )
+    )
     listener({"event": "resolved", "parameters": [vars(entry) for entry in account]})
     return ResolvedSpec(complete, precision, account)
 

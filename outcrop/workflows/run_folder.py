@@ -27,7 +27,9 @@ def run_folder(to: str, *, overwrite: bool, resume: bool) -> Iterator[Path]:
     partial = target.with_name(f"{target.name}.partial")
     if partial.exists() and not resume:
         if not overwrite:
-            raise UsageError(f"There is an unfinished run: {partial}.", "Continue it with --resume, or start anew with --overwrite.")
+            raise UsageError(
+                f"There is an unfinished run: {partial}.", "Continue it with --resume, or start anew with --overwrite."
+            )
         shutil.rmtree(partial)
     (partial / RUN).mkdir(parents=True, exist_ok=True)
     try:

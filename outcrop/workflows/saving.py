@@ -22,8 +22,16 @@ def save_model(folder: Path, loaded: LoadedModel, engine: TrainingEngine, resolv
     spec, base = resolved.spec, loaded.folder
     if spec.method == "lora":
         place = base.name if ":" in base.name else str(Path(base.name).resolve())
-        save_adapter(engine.model, folder, base=place, rank=spec.lora_rank, alpha=spec.lora_alpha,
-                     dropout=spec.lora_dropout, rslora=spec.lora_rslora, state=engine.flat.state())
+        save_adapter(
+            engine.model,
+            folder,
+            base=place,
+            rank=spec.lora_rank,
+            alpha=spec.lora_alpha,
+            dropout=spec.lora_dropout,
+            rslora=spec.lora_rslora,
+            state=engine.flat.state(),
+        )
         save_tokenizer(loaded, folder)
     else:
         save_weights(loaded, engine.flat.state(), folder, resolved.precision.dtype)
@@ -32,10 +40,17 @@ def save_model(folder: Path, loaded: LoadedModel, engine: TrainingEngine, resolv
 def save_description(folder: Path, loaded: LoadedModel, resolved: ResolvedSpec, card: dict[str, Any]) -> None:
     """Write outcrop.json and, under run/, every parameter with its source."""
     write_json(folder / "run" / PARAMETERS, [vars(entry) for entry in resolved.parameters])
-    save_card(folder, loaded, {
-        "base": base_of(loaded.folder), "hyperparameters": resolved.spec.model_dump(),
-        "dtype": str(resolved.precision.dtype).removeprefix("torch."), "licence": loaded.folder.card.get("licence"), **card,
-    })
+    save_card(
+        folder,
+        loaded,
+        {
+            "base": base_of(loaded.folder),
+            "hyperparameters": resolved.spec.model_dump(),
+            "dtype": str(resolved.precision.dtype).removeprefix("torch."),
+            "licence": loaded.folder.card.get("licence"),
+            **card,
+        },
+    )
 
 
 def base_of(folder: ModelFolder) -> dict[str, Any] | None:

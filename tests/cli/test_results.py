@@ -100,6 +100,7 @@ def test_evaluations_are_shown_as_their_table(command, result) -> None:
     assert "82.5 to 92.5" in text
     assert "400 rows of test.jsonl, look number 2 at this sealed set" in text
     assert "Latency was measured on 2 processors." in text
+    assert "o/report.html" in text
     assert ("out/model" in text) == isinstance(result, Tuned)
     assert "answers" not in text
     assert json.loads(command(*args, "--output", "json").stdout)

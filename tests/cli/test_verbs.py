@@ -24,6 +24,7 @@ PRETRAIN = (
 EVALUATE = (
     "evaluate", "--model", "a", "--model", "b", "--data", "t.jsonl", "--to", "out", "--metric", "exact_match",
     "--shots", "0", "--shots", "4", "--seed", "7", "--limit", "100",
+    "--shots-from", "train.jsonl", "--drop-bad-rows", "--overwrite",
 )  # fmt: skip
 GENERATE = ("generate", "--model", "a", "--prompt", "Hello", "--temperature", "0.5", "--stop", "\n", "--seed", "3")
 
@@ -84,6 +85,7 @@ def test_evaluate(call) -> None:
     assert arguments == {
         "models": ["a", "b"], "data": ["t.jsonl"], "to": "out", "columns": "", "template": "", "format": "",
         "metrics": ["exact_match"], "shots": [0, 4], "seed": 7, "limit": 100,
+        "shots_from": ["train.jsonl"], "drop_bad_rows": True, "overwrite": True,
     }  # fmt: skip
 
 

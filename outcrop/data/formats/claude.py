@@ -33,7 +33,8 @@ class Claude(Shape):
     def parse(self, row: Mapping[str, Any], site: Site) -> Conversation | None:
         turns = []
         if row.get("system") is not None:
-            turns += self._checked("system", row["system"], "system", site)
+            system = _unreserved(check_text(row["system"], "system", site), "system", site)
+            turns.append(Turn(Message("system", system or ""), "system"))
         for index, message in enumerate(get_list(row, "messages", site) or []):
             turns += self._turn(message, f"messages[{index}]", site)
         if site.failed:
@@ -46,15 +47,8 @@ class Claude(Shape):
             return []
         report_ignored(message, ("role", "content"), field, site)
         role = get_role(message, "role", field, site, ROLES)
-        content = get_text(message, "content", site, field)
-        return self._checked(role, content, f"{field}.content", site) if role and content is not None else []
-
-    def _checked(self, role: Any, value: Any, field: str, site: Site) -> list[Turn]:
-        content = check_text(value, field, site) if role == "system" else value
-        for reserved in RESERVED:
-            if content and reserved in "\n" + content:
-                site.add("reserved-string", f"the text contains {reserved.strip()!r} at the start of a line", field)
-        return [Turn(Message(role, content), field)] if content is not None else []
+        content = _unreserved(get_text(message, "content", site, field), f"{field}.content", site)
+        return [Turn(Message(role, content), field)] if role and content is not None else []
 
     def write(self, record: Record) -> dict[str, Any]:
         if not isinstance(record, Conversation):
@@ -63,6 +57,14 @@ class Claude(Shape):
         system = [turn.content for turn in record.messages if turn.role == "system"]
         turns = [{"role": turn.role, "content": turn.content} for turn in record.messages if turn.role != "system"]
         return ({"system": system[0]} if system else {}) | {"messages": turns}
+
+
+def _unreserved(text: str | None, field: str, site: Site) -> str | None:
+    """The text, with reserved strings in it reported; the template sets a line break before it."""
+    for reserved in RESERVED:
+        if text and reserved in "\n" + text:
+            site.add("reserved-string", f"{reserved.strip()!r} at the start of a line", field)
+    return text
 
 
 SHAPE = Claude()

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from outcrop.data.formats.json_text import type_name
-from outcrop.data.formats.shape import MISSING, Shape, check_text, check_weights, get, other_fields, refuse
+from outcrop.data.formats.shape import MISSING, Shape, check_weights, get, get_text, other_fields, refuse
 from outcrop.data.formats.turns import Turn, conversation, get_list, get_role, has_blocks, report_ignored
 from outcrop.data.problems import Site
 from outcrop.data.records import Conversation, Message, Record, Role
 
 VERSION = "bedrock-conversation-2024"
+TOOL_PARTS = ("toolUse", "toolResult")
+OTHER_PARTS = ("image", "document", "video", "audio", "guardContent", "cachePoint", "reasoningContent")
 ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant"}
 
 
@@ -72,12 +74,12 @@ class Converse(Shape):
         if not isinstance(block, dict):
             site.add("wrong-type", f"expected an object, got {type_name(block)}", field)
             return None
-        if tuple(block) != ("text",):
-            kind = next((str(key) for key in block if key != "text"), "nothing")
-            tools = kind in ("toolUse", "toolResult")
-            site.add("tools-unsupported" if tools else "unsupported-part", f"a part of type {kind!r}", field)
-            return None
-        return check_text(block["text"], f"{field}.text", site)
+        for kind in block:
+            if kind in TOOL_PARTS or kind in OTHER_PARTS:
+                site.add("tools-unsupported" if kind in TOOL_PARTS else "unsupported-part", f"a part {kind!r}", field)
+                return None
+        report_ignored(block, ("text",), field, site)
+        return get_text(block, "text", site, field)
 
     def write(self, record: Record) -> dict[str, Any]:
         if not isinstance(record, Conversation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,21 +21,25 @@ def rows(path: Path, name: str, problems: Problems) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
-    with opened(path, name, problems) as stream:
+    with opened(path, name, problems) as stream, _seekable(stream, path) as source:
         number = 0
         try:
-            for batch in parquet.ParquetFile(_seekable(stream, path)).iter_batches(BATCH_ROWS):
+            for batch in parquet.ParquetFile(source).iter_batches(BATCH_ROWS):
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(values, Origin(name, number))
-        except pyarrow.ArrowInvalid as error:
+        except (pyarrow.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             problems.add("broken-parquet", Origin(name, number), str(error).splitlines()[0])
 
 
-def _seekable(stream: BinaryIO, path: Path) -> BinaryIO:
+@contextmanager
+def _seekable(stream: BinaryIO, path: Path) -> Iterator[BinaryIO]:
     """Parquet is read by seeking: a compressed file is unpacked to a temporary one first."""
     if path.suffix.lower() == ".parquet":
-        return stream
-    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - it is gone when the reader drops it
-    shutil.copyfileobj(stream, unpacked)
-    return cast(BinaryIO, unpacked)
+        yield stream
+        return
+    with tempfile.TemporaryFile() as unpacked:
+        shutil.copyfileobj(stream, unpacked)
+        yield cast(BinaryIO, unpacked)

@@ -1,0 +1,306 @@
+"""`tune`: labelled records in, a custom model and a report on a blind test out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from outcrop.core import settings as environment
+from outcrop.core.errors import DataError
+from outcrop.core.events import Listener, ignore
+from outcrop.core.files import write_json
+from outcrop.data.labels import label_set
+from outcrop.data.records import Record, Text
+from outcrop.data.split import CERTIFICATE, open_split, split
+from outcrop.evaluation.assessment import assess
+from outcrop.evaluation.report import ReportContent
+from outcrop.evaluation.results import EvaluationResult, Preparation, TrainingCurves
+from outcrop.evaluation.results import Problem as ReportedProblem
+from outcrop.models.folder import find_model
+from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.rendering import Rendered, fit
+from outcrop.training.batches import from_rows
+from outcrop.training.engine import TrainingEngine
+from outcrop.training.journal import read_journal, write_metrics
+from outcrop.training.loop import Outcome, Task, TrainingRun
+from outcrop.workflows.evaluate import now, opened, reproduction, write_evaluation
+from outcrop.workflows.measure import System, TestRows, measure
+from outcrop.workflows.records import Rows, Source, digest_of, read_rows
+from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
+from outcrop.workflows.run_folder import RUN, run_folder
+from outcrop.workflows.saving import save_description, save_model
+
+SHORT_ANSWER_TOKENS = 32
+"""Answers up to this length, by the median, are watched by exact match besides the loss."""
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """A tuned model. model: its folder; validation before and after training; evaluation on the test rows, if any."""
+
+    model: str
+    method: str
+    steps: int
+    best_step: int
+    stop_reason: str
+    message: str
+    minutes: float
+    estimated_minutes: float
+    peak_memory_gb: float
+    rows: dict[str, int]
+    validation_loss: tuple[float, float]
+    metric: str | None
+    metric_value: tuple[float, float] | None
+    report: str | None
+    evaluation: EvaluationResult | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"evaluation": self.evaluation.as_dict() if self.evaluation else None}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows of a run, and the account of how they came to be."""
+
+    train: list[Record]
+    validation: list[Record]
+    test: list[Record]
+    test_paths: tuple[str, ...]
+    digests: dict[str, str]
+    preparation: Preparation
+
+
+def tune(
+    base: str,
+    data: Sequence[str],
+    to: str,
+    *,
+    validation: Sequence[str] = (),
+    test: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
+    columns: str = "",
+    template: str = "",
+    format: str = "",
+    drop_bad_rows: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    shots: int = 4,
+    listener: Listener = ignore,
+) -> TuneResult:
+    """Fine-tune `base` on labelled rows and save a model folder at `to`.
+
+    data: files, or one folder written by `outcrop data split`, whose validation and sealed test are then used.
+    test: rows to measure the base model (zero-shot and with `shots` worked examples) and the tuned one on, once.
+    Raises UserErrors for what the user can mend, before training; nothing is left at `to` unless all went well.
+    """
+    torch.set_num_threads(environment.threads())
+    spec = parse_settings(settings or {})
+    source = Source(tuple(data), columns, template, format, drop_bad_rows)
+    find_model(base)
+    with run_folder(to, overwrite=overwrite, resume=resume) as folder:
+        listener({"event": "stage", "title": "Reading and checking the data"})
+        parts = _parts(source, validation, test, spec.eval_percentage, spec.seed, listener)
+        loaded = load_model(base)
+        context = min(spec.max_length or loaded.context, loaded.context)
+        train, held = (
+            _rendered(loaded, rows, context, spec.over_long, listener) for rows in (parts.train, parts.validation)
+        )
+        resolved = resolve(spec, sources or {}, loaded, len(train), listener)
+        labels = label_set([*parts.train, *parts.validation])
+        task = Task(
+            from_rows(train), from_rows(held), _metric(held), parts.digests | {"base model": loaded.folder.digest()}
+        )
+        outcome = _train(loaded, resolved, task, folder, listener)
+        save_description(
+            folder,
+            loaded,
+            resolved,
+            {
+                "kind": "fine-tuned",
+                "source": source.as_dict(),
+                "labels": list(labels) if labels else None,
+                "data": parts.digests,
+                "rows": {"train": len(train), "validation": len(held)},
+                "minutes": outcome.minutes,
+                "metrics": {"validation_loss": outcome.after.loss, "exact_match": outcome.after.exact_match}
+                if outcome.after
+                else {},
+            },
+        )
+        evaluation = None
+        if parts.test:
+            evaluation = _measured(base, folder, parts, labels, shots, outcome, resolved, task.metric, listener)
+        result = _result(to, resolved, outcome, parts, task.metric, evaluation)
+        write_json(folder / "result.json", result.as_dict())
+    return result
+
+
+def _parts(
+    source: Source, validation: Sequence[str], test: Sequence[str], percent: float, seed: int, listener: Listener
+) -> Parts:
+    """Rows for training, validation and test. What is not given is split off (validation) or left out (test)."""
+    certificate: dict[str, Any] | None = None
+    if len(source.paths) == 1 and (Path(source.paths[0]) / CERTIFICATE).is_file():
+        files = {name: str(path) for name, path in open_split(Path(source.paths[0])).items()}
+        source = Source((files["train"],), drop_bad_rows=source.drop_bad_rows)
+        validation = validation or ([files["validation"]] if "validation" in files else [])
+        test = test or ([files["test"]] if "test" in files else [])
+    rows = _labelled(read_rows(source, listener))
+    train = rows.records
+    if validation:
+        held = _labelled(read_rows(source.at(validation), listener)).records
+    else:
+        drawn = split(train, seed, validation=percent / 100, test=0)
+        train, held, certificate = drawn.train, drawn.validation, drawn.certificate
+    tested = _labelled(read_rows(source.at(test), listener)).records if test else []
+    digests = {
+        "training rows": rows.digest,
+        "validation rows": digest_of(validation) if validation else f"{percent:g} % of them",
+    }
+    counts = (("training", len(train)), ("validation", len(held)), ("test", len(tested)))
+    return Parts(train, held, tested, tuple(test), digests, Preparation(counts, _problems(rows), _claims(certificate)))
+
+
+def _labelled(rows: Rows) -> Rows:
+    wrong = next((record for record in rows.records if isinstance(record, Text)), None)
+    if wrong is not None:
+        raise DataError(
+            "This is text without answers.",
+            "Use outcrop pretrain, or name the columns: --map prompt=…,completion=….",
+            str(wrong.origin),
+        )
+    return rows
+
+
+def _rendered(
+    loaded: LoadedModel, records: Sequence[Record], context: int, over_long: str, listener: Listener
+) -> list[Rendered]:
+    rows = [loaded.renderer.render(record) for record in records]
+    fitted = fit(rows, context, over_long, keep_first=loaded.renderer.begin_tokens)
+    if fitted.cut or fitted.dropped:
+        listener(
+            {
+                "event": "warning",
+                "code": "over-long",
+                "message": (
+                    f"{len(rows)} rows: {fitted.cut} prompts cut at their start to {context} tokens, {fitted.dropped} rows dropped."
+                ),
+            }
+        )
+    return fitted.rows
+
+
+def _metric(rows: Sequence[Rendered]) -> str | None:
+    """Exact match where answers are short enough for it to mean something."""
+    lengths = sorted(row.trained_tokens for row in rows)
+    return "exact_match" if lengths and lengths[len(lengths) // 2] <= SHORT_ANSWER_TOKENS else None
+
+
+def _train(loaded: LoadedModel, resolved: ResolvedSpec, task: Task, folder: Path, listener: Listener) -> Outcome:
+    listener({"event": "stage", "title": "Training"})
+    engine = TrainingEngine(loaded.model, resolved.spec, resolved.precision.dtype)
+    outcome = TrainingRun(engine, task, resolved.spec, folder / RUN, listener).run()
+    save_model(folder, loaded, engine, resolved)
+    write_metrics(folder / RUN, read_journal(folder / RUN / "journal.jsonl"))
+    return outcome
+
+
+def _measured(
+    base: str,
+    folder: Path,
+    parts: Parts,
+    labels: tuple[str, ...] | None,
+    shots: int,
+    outcome: Outcome,
+    resolved: ResolvedSpec,
+    metric: str | None,
+    listener: Listener,
+) -> EvaluationResult:
+    """Measure the base model and the tuned one, which is loaded from the folder that will be served."""
+    rows = TestRows(parts.test, labels, parts.train)
+    facts = opened(parts.test_paths, len(parts.test), "tune", base)
+    before, after = load_model(base), load_model(str(folder))
+    systems = [System("base, zero-shot", f"{base} as it is", before)]
+    if shots and all(type(record).__name__ == "Pair" for record in [*parts.test, *parts.train]):
+        systems.append(
+            System(f"base, {shots}-shot", f"{base} with {shots} worked examples in the prompt", before, shots)
+        )
+    method = "low-rank adapters" if resolved.spec.method == "lora" else "all weights"
+    systems.append(System("tuned", f"{method}, {outcome.steps} steps", after, 0, outcome.minutes))
+    answered = [measure(system, rows, listener, seed=resolved.spec.seed) for system in systems]
+    result = assess("Before and after tuning", facts, answered, candidate="tuned", seed=resolved.spec.seed)
+    write_evaluation(
+        folder,
+        ReportContent(
+            result,
+            curves(folder, outcome, metric),
+            parts.preparation,
+            tuple(resolved.parameters),
+            reproduction(),
+            now(),
+        ),
+    )
+    return result
+
+
+def curves(folder: Path, outcome: Outcome, metric: str | None) -> TrainingCurves:
+    """The journal as curves for the report."""
+    events = read_journal(folder / RUN / "journal.jsonl")
+    return TrainingCurves(
+        tuple((e["step"], e["loss"]) for e in events if e["event"] == "step"),
+        tuple((e["step"], e["validation_loss"], e["metric_value"]) for e in events if e["event"] == "evaluation"),
+        outcome.best_step,
+        outcome.reason,
+        (metric or "").replace("_", " "),
+    )
+
+
+def _problems(rows: Rows) -> tuple[ReportedProblem, ...]:
+    return tuple(
+        ReportedProblem(group["code"], group["count"], "{file}:{line}".format(**group["examples"][0]), group["remedy"])
+        for group in rows.problems.get("problems", [])
+    )
+
+
+def _claims(certificate: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    if certificate is None:
+        return ()
+    return tuple(
+        (name.replace("_", " "), str(value))
+        for name, value in certificate.items()
+        if isinstance(value, str | int | float)
+    )
+
+
+def _result(
+    to: str,
+    resolved: ResolvedSpec,
+    outcome: Outcome,
+    parts: Parts,
+    metric: str | None,
+    evaluation: EvaluationResult | None,
+) -> TuneResult:
+    assert outcome.before is not None and outcome.after is not None, "tuning always has validation rows"
+    return TuneResult(
+        model=to,
+        method=resolved.spec.method,
+        steps=outcome.steps,
+        best_step=outcome.best_step,
+        stop_reason=outcome.reason,
+        message=outcome.message,
+        minutes=outcome.minutes,
+        estimated_minutes=outcome.estimated_minutes,
+        peak_memory_gb=outcome.peak_memory_gb,
+        rows=dict(parts.preparation.counts),
+        validation_loss=(outcome.before.loss, outcome.after.loss),
+        metric=metric,
+        metric_value=(outcome.before.exact_match, outcome.after.exact_match) if metric else None,
+        report=str(Path(to) / "report.html") if evaluation else None,
+        evaluation=evaluation,
+    )
