@@ -1,6 +1,6 @@
 """Bedrock, out in the open: model customization on your own machine.
 
-The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate,
+The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate, stream,
 check_data, split_data, demo. They are imported on first use, so that `import outcrop` is light.
 """
 

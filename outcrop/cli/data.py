@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from outcrop.cli.console import message_console, print_json, result_console, visible
@@ -139,7 +138,8 @@ def show_records(
     if output == "json":
         print_json({"records": [_record_fields(record) for record in records], "problems": problems.as_dict()})
         return
-    result_console().print(Group(*(_record(record) for record in records)))
+    console = result_console()
+    console.print(Group(*(_record(record) for record in records)), soft_wrap=not console.is_terminal)
     if problems:
         message_console().print(_problems(problems))
 
@@ -185,7 +185,7 @@ def _record(record: Record) -> RenderableType:
 def _parts(record: Record) -> Iterator[RenderableType]:
     for part in parts(record):
         yield Text(f"  {part.field}", "bold")
-        yield Padding(Text(visible(part.text)), (0, 0, 0, 4))
+        yield Text(f"    {visible(part.text)}".replace("\n", "\n    "))
 
 
 def _record_fields(record: Record) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 from itertools import chain, islice
 from pathlib import Path
 
@@ -20,11 +21,13 @@ Paths = str | Path | Sequence[str | Path]
 SNIFFED_ROWS = 50
 """Rows at the beginning of a file that vote on its format, so that one broken row does not decide."""
 
+SIMILAR_KEY = 0.6
+
 
 def read(
     paths: Paths,
     mapping: Mapping | None = None,
-    format: str | None = None,  # noqa: A002 - the word of the command line
+    format: str | None = None,
     problems: Problems | None = None,
 ) -> Iterator[Record]:
     """Stream the records of files and document folders, in order.
@@ -45,7 +48,7 @@ def read(
 def load(
     paths: Paths,
     mapping: Mapping | None = None,
-    format: str | None = None,  # noqa: A002 - the word of the command line
+    format: str | None = None,
     problems: Problems | None = None,
 ) -> list[Record]:
     """All records in memory. Raises DataError with every problem of all files; `problems` receives the warnings."""
@@ -155,11 +158,13 @@ def sniff(rows: Sequence[Row]) -> Shape | None:
 
 
 def _nearest_format(row: Row) -> str:
-    """A hint at a mistyped key: the format of which most keys are there, and the key that is not."""
+    """A hint at a mistyped key: the format of which one key is missing, and the column that looks most like it."""
+    candidates = []
     for name in SHAPES:
-        keys = list(SHAPES.load(name).example)
-        absent = [key for key in keys if key not in row.values]
-        hints = [did_you_mean(key, map(str, row.values)) for key in absent]
-        if len(absent) == 1 and hints[0].startswith("Did"):
-            return f"The format {name} needs {absent[0]!r}. {hints[0]}"
-    return ""
+        example = SHAPES.load(name).example
+        absent = [key for key in example if key not in row.values]
+        for column in row.values if len(absent) == 1 else ():
+            likeness = SequenceMatcher(None, absent[0], str(column)).ratio()
+            candidates.append((likeness if column not in example else 0.0, name, absent[0], column))
+    likeness, name, key, column = max(candidates, default=(0.0, "", "", ""))
+    return f"The format {name} needs {key!r}. Did you mean: {column}?" if likeness >= SIMILAR_KEY else ""

@@ -83,7 +83,7 @@ class _Totals:
 def check(
     paths: Paths,
     mapping: ColumnMapping | None = None,
-    format: str | None = None,  # noqa: A002 - the word of the command line
+    format: str | None = None,
     against: Paths = (),
     spec: CheckSpec | None = None,
     count_tokens: Callable[[str], int] | None = None,

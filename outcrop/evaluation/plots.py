@@ -8,7 +8,20 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from outcrop.evaluation.results import TrainingCurves
-from outcrop.evaluation.svg import Scale, element, fitted, label, line, path, picture, text_width, tick_text, ticks
+from outcrop.evaluation.svg import (
+    LogScale,
+    Scale,
+    element,
+    fitted,
+    label,
+    line,
+    log_ticks,
+    path,
+    picture,
+    text_width,
+    tick_text,
+    ticks,
+)
 
 WIDE, NARROW = 864, 344
 """Widths in CSS pixels: each plot is drawn for a desk and for a phone, and the style sheet shows one."""
@@ -121,6 +134,7 @@ def metric_plot(curves: TrainingCurves, width: int) -> Markup | None:
 
 
 Points = Sequence[tuple[int, float | None]]
+LOG_RATIO = 20.0
 
 
 def _line_plot(
@@ -130,16 +144,11 @@ def _line_plot(
     width, height = size
     steps = [step for step, _ in curves.train] + [step for step, _, _ in curves.validation]
     values = [value for *_, points, _ in series for _, value in points if value is not None]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    space = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    low = 0.0 if 0 <= low < 0.25 * high else low - space
-    y_ticks = ticks(low, high + space, 5)
-    y_step = y_ticks[1] - y_ticks[0] if len(y_ticks) > 1 else 1.0
+    y, y_ticks = _value_axis(values, (height - 36, 44))
     left = _AXIS_PIXELS
     x = Scale(min(steps, default=0), max(steps, default=1), left, width - 12)
-    y = Scale(low, high + space, height - 36, 44)
-    drawn = [label(left - 8, y(value) + 4, tick_text(value, y_step), "tick", "end") for value in y_ticks]
-    drawn += [line((left, y(value)), (width - 12, y(value)), "grid") for value in y_ticks]
+    drawn = [label(left - 8, y(value) + 4, text, "tick", "end") for value, text in y_ticks]
+    drawn += [line((left, y(value)), (width - 12, y(value)), "grid") for value, _ in y_ticks]
     drawn += _step_axis(x, height, width)
     drawn += _best_step(curves, x, (44, height - 36))
     used = [entry for entry in series if any(value is not None for _, value in entry[2])]
@@ -149,7 +158,20 @@ def _line_plot(
     return picture(title, described, (width, height), "curves", *drawn)
 
 
-def _series(kind: str, name: str, points: Points, x: Scale, y: Scale, dots: bool) -> Markup:
+def _value_axis(values: Sequence[float], span: tuple[float, float]) -> tuple[Scale | LogScale, list[tuple[float, str]]]:
+    """The upright axis and its ticks; logarithmic where the values span more than LOG_RATIO, as a falling loss does."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if low > 0 and high / low > LOG_RATIO:
+        low, high = low / 1.1, high * 1.1
+        return LogScale(low, high, *span), [(value, f"{value:g}") for value in log_ticks(low, high)]
+    space = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    low = 0.0 if 0 <= low < 0.25 * high else low - space
+    marks = ticks(low, high + space, 5)
+    step = marks[1] - marks[0] if len(marks) > 1 else 1.0
+    return Scale(low, high + space, *span), [(value, tick_text(value, step)) for value in marks]
+
+
+def _series(kind: str, name: str, points: Points, x: Scale, y: Scale | LogScale, dots: bool) -> Markup:
     placed = [None if value is None else (x(step), y(value)) for step, value in points]
     drawn = [path(placed, "curve")]
     alone = dots or len(points) == 1

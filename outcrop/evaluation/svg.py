@@ -68,6 +68,27 @@ class Scale:
         return self.start + (min(max(value, self.low), self.high) - self.low) / span * (self.end - self.start)
 
 
+@dataclass(frozen=True)
+class LogScale:
+    """A logarithmic map from positive values to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        linear = Scale(math.log(self.low), math.log(self.high), self.start, self.end)
+        return linear(math.log(max(value, self.low)))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten within [low, high]; the powers alone where that makes more than eight."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [factor * 10.0**power for power in powers for factor in (1, 2, 5) if low <= factor * 10.0**power <= high]
+    return found if len(found) <= 8 else [value for value in found if math.log10(value) % 1 == 0]
+
+
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten) within [low, high], about `wanted` of them."""
     span = high - low

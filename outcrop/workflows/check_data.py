@@ -42,7 +42,7 @@ class SplitResult:
 def check_data(
     paths: Paths,
     mapping: Mapping | None = None,
-    format: str | None = None,  # noqa: A002 - the word of the command line
+    format: str | None = None,
     against: Paths = (),
     spec: CheckSpec | None = None,
     count_tokens: Callable[[str], int] | None = None,
@@ -57,7 +57,7 @@ def split_data(
     paths: Paths,
     to: Path,
     mapping: Mapping | None = None,
-    format: str | None = None,  # noqa: A002 - the word of the command line
+    format: str | None = None,
     spec: SplitSpec | None = None,
     listener: Listener = ignore,
     *,

@@ -36,7 +36,7 @@ def evaluate(
     *,
     columns: str = "",
     template: str = "",
-    format: str = "",  # noqa: A002
+    format: str = "",
     metrics: Sequence[str] = (),
     shots: Sequence[int] = (0,),
     shots_from: Sequence[str] = (),

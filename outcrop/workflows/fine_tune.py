@@ -137,7 +137,7 @@ def tune(
         if parts.test:
             evaluation = _measured(base, folder, parts, labels, shots, outcome, resolved, task.metric, listener)
         result = _result(to, resolved, outcome, parts, task.metric, evaluation)
-        write_json(folder / "result.json", result.as_dict())
+        write_json(folder / "result.json", {**result.as_dict(), "evaluation": None})
     return result
 
 
@@ -189,7 +189,8 @@ def _rendered(
                 "event": "warning",
                 "code": "over-long",
                 "message": (
-                    f"{len(rows)} rows: {fitted.cut} prompts cut at their start to {context} tokens, {fitted.dropped} rows dropped."
+                    f"Of {len(rows)} rows {fitted.cut} prompts are cut at their start to {context} tokens, "
+                    f"and {fitted.dropped} rows are dropped."
                 ),
             }
         )
@@ -226,10 +227,11 @@ def _measured(
     rows = TestRows(parts.test, labels, parts.train)
     facts = opened(parts.test_paths, len(parts.test), "tune", base)
     before, after = load_model(base), load_model(str(folder))
-    systems = [System("base, zero-shot", f"{base} as it is", before)]
+    name = base if ":" in base else Path(base).name
+    systems = [System("base, zero-shot", f"{name} as it is", before)]
     if shots and all(type(record).__name__ == "Pair" for record in [*parts.test, *parts.train]):
         systems.append(
-            System(f"base, {shots}-shot", f"{base} with {shots} worked examples in the prompt", before, shots)
+            System(f"base, {shots}-shot", f"{name} with {shots} worked examples in the prompt", before, shots)
         )
     method = "low-rank adapters" if resolved.spec.method == "lora" else "all weights"
     systems.append(System("tuned", f"{method}, {outcome.steps} steps", after, 0, outcome.minutes))
@@ -256,9 +258,20 @@ def curves(folder: Path, outcome: Outcome, metric: str | None) -> TrainingCurves
         tuple((e["step"], e["loss"]) for e in events if e["event"] == "step"),
         tuple((e["step"], e["validation_loss"], e["metric_value"]) for e in events if e["event"] == "evaluation"),
         outcome.best_step,
-        outcome.reason,
+        ended(outcome),
         (metric or "").replace("_", " "),
     )
+
+
+def ended(outcome: Outcome) -> str:
+    """Why training ended, as a sentence."""
+    sentences = {
+        "finished": f"All {outcome.steps:,} steps were done.",
+        "early stopping": f"Training stopped early, at step {outcome.steps:,}.",
+        "time limit": f"The time limit ended training at step {outcome.steps:,}.",
+        "diverged": f"Training diverged at step {outcome.steps:,}.",
+    }
+    return f"{sentences[outcome.reason]} {outcome.message}".strip()
 
 
 def _problems(rows: Rows) -> tuple[ReportedProblem, ...]:

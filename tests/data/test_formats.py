@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,31 @@ from typing import Any
 import pyarrow
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 from outcrop.core.errors import DataError, UsageError
-from outcrop.data.formats import json_array
+from outcrop.data.formats import delimited, json_array
 from outcrop.data.formats.catalog import CONTAINERS, DOCUMENTS, SHAPES
+from outcrop.data.formats.container import Row
 from outcrop.data.formats.json_text import parse_object
 from outcrop.data.problems import Problems, Site
 from outcrop.data.reading import load, read, sniff
 from outcrop.data.records import NOWHERE, Conversation, Message, Pair, Record, Text
-from outcrop.data.formats.container import Row
+from outcrop.data.split import FORMAT_OF
 from tests.data.corpus import records, rows
 
 ODD = "odd: “quotes”, comma, tab\t, 日本語, 🙂, U+2028\u2028 and\r\nlines\nin it"
-CONVERSATION = Conversation((Message("user", ODD), Message("assistant", "yes"), Message("user", "and?"), Message("assistant", ODD)))
+CONVERSATION = Conversation(
+    (Message("user", ODD), Message("assistant", "yes"), Message("user", "and?"), Message("assistant", ODD))
+)
 EVERY_RECORD: list[Record] = [
     Pair(ODD, "yes"), Text(ODD), CONVERSATION,
     Conversation((Message("system", ODD), *CONVERSATION.messages)),
-    Conversation((Message("user", "a"), Message("assistant", "b", 0.0), Message("user", "c"), Message("assistant", "d"))),
+    Conversation((Message("user", "a"), Message("assistant", "b", 0.0), *CONVERSATION.messages)),
 ]  # fmt: skip
+WRONG: list[Any] = [None, 0, 1.5, True, "", "x", [], [[]], [{}], [None], {}, {"a": 1}, [{"role": [], "content": {}}]]
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -55,17 +60,18 @@ def test_shape_reads_what_it_writes(name: str) -> None:
     assert held
 
 
-def test_every_record_can_be_written_by_some_shape() -> None:
+def test_split_files_hold_every_record_without_loss() -> None:
     for record in EVERY_RECORD:
-        writers = []
-        for name in SHAPES:
-            try:
-                SHAPES.load(name).write(record)
-            except UsageError as error:
-                assert "cannot hold" in str(error)
-            else:
-                writers.append(name)
-        assert writers, record
+        row = SHAPES.load(FORMAT_OF[type(record)]).write(record)
+        shape = sniff([Row(row, NOWHERE)])
+        assert shape is not None
+        assert shape.parse(row, Site(Problems(), NOWHERE)) == record
+
+
+@pytest.mark.parametrize("name", ["claude", "bedrock-conversation-2024", "sharegpt"])
+def test_formats_without_weights_refuse_to_lose_them(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot hold this conversation: it has turns with weight 0"):
+        SHAPES.load(name).write(EVERY_RECORD[-1])
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
@@ -90,9 +96,8 @@ def test_other_columns_are_kept_as_fields(name: str) -> None:
 @pytest.mark.parametrize("name", list(SHAPES))
 def test_values_of_any_type_are_reported_and_never_raise(name: str) -> None:
     shape = SHAPES.load(name)
-    wrong: list[Any] = [None, 0, 1.5, True, "", "x", [], [[]], [{}], [None], {}, {"a": 1}, [{"role": [], "content": {}}]]
     for key in shape.keys:
-        for value in wrong:
+        for value in WRONG:
             problems = Problems()
             row = {**shape.example, key: value}
             record = shape.parse(row, Site(problems, NOWHERE))
@@ -186,6 +191,29 @@ def test_array_is_read_as_the_json_module_reads_it(values: list[Any], indent: in
     if indent is not None:
         begins = [line for line, text in enumerate(content.split(b"\n"), 1) if text.startswith(b" " * indent + b"{")]
         assert [element.origin.line for element in elements] == begins[: len(values)] or indent == 0
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+CELLS = st.lists(st.tuples(CELL, CELL), max_size=6)
+
+
+@settings(max_examples=50)
+@given(CELLS, st.sampled_from(["\n", "\r\n"]))
+def test_table_is_read_as_the_csv_module_reads_it(cells: list[tuple[str, str]], line_end: str) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL)
+    begins = []
+    for row in [("a", "b"), *cells]:
+        begins.append(text.getvalue().count("\n") + 1)
+        writer.writerow(row)
+    problems = Problems()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        path.write_bytes(text.getvalue().encode())
+        found = list(delimited.csv_rows(path, "table.csv", problems))
+    assert [tuple(row.values.values()) for row in found] == cells
+    assert [row.origin.line for row in found] == begins[1:]
+    assert not problems
 
 
 @given(st.text() | st.binary().map(lambda content: content.decode("latin-1")))

@@ -12,6 +12,7 @@ from outcrop.data.problems import Problems, Site
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
 
 ORIGIN = Origin("rows.csv", 4)
+Row = dict[str, Any]
 
 
 def mapped(columns: str, row: dict[str, Any], template: str = "", roles: str = "") -> tuple[Record | None, Problems]:
@@ -64,7 +65,7 @@ def test_a_text_column_makes_texts() -> None:
         ("prompt=q,completion=a{}", {"q": "x", "a": [{"slot": "é", "n": 1}]}, '[{"slot": "é", "n": 1}]'),
     ],
 )
-def test_lists_are_joined_picked_or_written_as_json_only_if_asked(columns: str, row: dict[str, Any], completion: str) -> None:
+def test_lists_are_taken_apart_only_if_asked(columns: str, row: Row, completion: str) -> None:
     record, problems = mapped(columns, row)
     assert isinstance(record, Pair)
     assert record.completion == completion
@@ -127,7 +128,7 @@ def test_missing_columns_come_with_a_suggestion() -> None:
 
 
 DIALOGUES = [
-    ([{"speaker": "USER", "utterance": "Hi"}, {"speaker": "SYSTEM", "utterance": "Hello"}], "user=USER,assistant=SYSTEM"),
+    ([{"speaker": "A", "utterance": "Hi"}, {"speaker": "SYSTEM", "utterance": "Hello"}], "user=A,assistant=SYSTEM"),
     ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}], ""),
     ([{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}], ""),
     ([{"speaker": "Customer", "text": "Hi"}, {"speaker": "Agent", "text": "Hello"}], ""),
@@ -142,7 +143,8 @@ def test_dialogues_are_read_whatever_their_keys(turns: list[dict[str, str]], rol
 
 
 def test_unnamed_roles_are_met_with_the_flag_to_name_them() -> None:
-    record, problems = mapped("messages=turns", {"turns": DIALOGUES[0][0] * 2})
+    turns = [{"speaker": "USER", "utterance": "Hi"}, {"speaker": "SYSTEM", "utterance": "Hello"}]
+    record, problems = mapped("messages=turns", {"turns": turns * 2})
     assert record is None
     (problem,) = problems.examples()
     assert (problem.code, problem.field) == ("unknown-role", "turns")

@@ -88,7 +88,7 @@ def test_unknown_file_types_are_refused(name: str, message: str, tmp_path: Path)
 
 
 def test_other_schemes_and_no_files_are_refused() -> None:
-    with pytest.raises(UsageError, match="cannot be read from s3://bucket/rows.jsonl"):
+    with pytest.raises(UsageError, match="cannot be read from s3:"):
         files("s3://bucket/rows.jsonl")
     with pytest.raises(UsageError, match="No file"):
         files([])

@@ -1,0 +1,101 @@
+"""Quality on real data within a time limit: what issue-sized tasks reach on this machine, each from one command.
+
+    python benchmarks/quality/run.py banking77 clinc150 aws-docs support-requests [--shared ../shared]
+
+Rows are split off the training files by near-duplicate-free groups (10 % validation, 10 % sealed test, seed 0).
+Results go to benchmarks/quality/results/NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import outcrop
+from outcrop.core.files import write_json
+from outcrop.data.mapping import Mapping
+from outcrop.data.reading import load
+from outcrop.data.split import split, write_split
+from outcrop.workflows.evaluate import reproduction
+
+RESULTS = Path(__file__).parent / "results"
+TEMPLATE = "Message: {prompt}\\nIntent:"
+
+
+def intents(name: str, settings: dict[str, Any]) -> Callable[[Path, Path, str], dict[str, Any]]:
+    """A benchmark that tunes a base model to name intents."""
+
+    def run(shared: Path, folder: Path, base: str) -> dict[str, Any]:
+        mapping = Mapping.from_text("prompt=text,completion=label", TEMPLATE)
+        rows = load([shared / "data" / "intents" / name / "train.jsonl.gz"], mapping)
+        write_split(split(rows, seed=0), folder / "data")
+        start = time.perf_counter()
+        result = outcrop.tune(base, [str(folder / "data")], str(folder / "model"), settings=settings, listener=show)
+        assert result.evaluation is not None
+        systems = {
+            system.name: {metric: asdict(value) for metric, value in system.metrics.items()}
+            for system in result.evaluation.systems
+        }
+        return {
+            "training_minutes": result.minutes, "command_minutes": (time.perf_counter() - start) / 60,
+            "estimated_minutes": result.estimated_minutes, "steps": result.steps, "best_step": result.best_step,
+            "peak_memory_gb": result.peak_memory_gb, "validation_exact_match": result.metric_value, "systems": systems,
+            "settings": settings, "labels": len(result.evaluation.labels or ()),
+        }  # fmt: skip
+
+    return run
+
+
+def aws_docs(shared: Path, folder: Path, base: str) -> dict[str, Any]:
+    """Continued pre-training on documentation, and what it does to general text."""
+    corpora = shared / "data" / "corpora"
+    settings = {"max_minutes": 4.5, "batch_size": 32}
+    start = time.perf_counter()
+    result = outcrop.pretrain(
+        base, [str(path) for path in sorted((corpora / "aws-docs").glob("*.xz"))], str(folder / "model"),
+        general=[str(corpora / "general" / "wikitext2-valid-00.jsonl.xz"), str(corpora / "general" / "stories-00.jsonl.xz")],
+        columns="text=text", settings=settings, listener=show,
+    )  # fmt: skip
+    return {**result.as_dict(), "command_minutes": (time.perf_counter() - start) / 60, "settings": settings}
+
+
+BENCHMARKS = {
+    "banking77": intents("banking77", {"epochs": 14, "batch_size": 32, "max_minutes": 4.7}),
+    "clinc150": intents("clinc150", {"epochs": 14, "batch_size": 32, "max_minutes": 4.7}),
+    "aws-docs": aws_docs,
+}
+
+
+def show(event: dict[str, Any]) -> None:
+    """Evaluations, stages and the end, one line each."""
+    if event["event"] not in ("step", "resolved", "progress"):
+        print(json.dumps(event), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", choices=list(BENCHMARKS))
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--base", default="", help="default: the small model under --shared")
+    options = parser.parse_args()
+    base = options.base or str(options.shared / "models" / "stories260K")
+    for name in options.names:
+        with tempfile.TemporaryDirectory() as folder:
+            found = BENCHMARKS[name](options.shared, Path(folder), base)
+        label = base if ":" in base else Path(base).name
+        RESULTS.mkdir(exist_ok=True)
+        write_json(RESULTS / f"{name}-{label.replace(':', '-')}.json", {
+            "benchmark": name, "base": label, **found, "machine": dict(reproduction().machine),
+            "versions": dict(reproduction().versions),
+        })  # fmt: skip
+        print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
