@@ -20,6 +20,8 @@ for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS"):
 settings.register_profile("outcrop", deadline=None, derandomize=True, database=None)
 settings.load_profile("outcrop")
 
+pytest_plugins = ["tests.support.fixtures"]
+
 TIERS = ("contract", "e2e", "gpu", "slow")
 
 

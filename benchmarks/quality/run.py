@@ -59,7 +59,7 @@ def aws_docs(shared: Path, folder: Path, base: str) -> dict[str, Any]:
     start = time.perf_counter()
     result = outcrop.pretrain(
         base, [str(path) for path in sorted((corpora / "aws-docs").glob("*.xz"))], str(folder / "model"),
-        general=[str(corpora / "general" / "wikitext2-valid-00.jsonl.xz"), str(corpora / "general" / "stories-00.jsonl.xz")],
+        general=[str(corpora / "general" / name) for name in ("wikitext2-valid-00.jsonl.xz", "stories-00.jsonl.xz")],
         columns="text=text", settings=settings, listener=show,
     )  # fmt: skip
     return {**result.as_dict(), "command_minutes": (time.perf_counter() - start) / 60, "settings": settings}

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from outcrop.core.errors import ModelError
 from outcrop.core.files import write_json
 from outcrop.core.seeds import derive
+from outcrop.models.folder import ADAPTER_CONFIG, ModelFolder
 
 PREFIX = "base_model.model."
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+OTHER_KINDS = (
+    "use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern",
+    "layer_replication", "trainable_token_indices", "target_parameters", "alora_invocation_tokens",
+)  # fmt: skip
+"""Fields of PEFT's configuration that, when set, make another computation."""
+
+
+class LoraShape(NamedTuple):
+    """The choices that make an adapter what it is. scale is alpha / R, or alpha / √R (rsLoRA, arXiv 2312.03732)."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        """What B·A is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
 class LoraLinear(nn.Module):
     """A frozen linear layer plus scale · B·A: x·Wᵀ + scale·(x·Aᵀ)·Bᵀ (eq. 3). lora_A [R, I], lora_B [O, R]."""
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float, dropout: float, generator: torch.Generator) -> None:
+    def __init__(self, base: nn.Linear, shape: LoraShape, generator: torch.Generator) -> None:
         super().__init__()
-        self.base, self.scale, self.dropout = base, scale, dropout
+        self.base, self.scale, self.dropout = base, shape.scale, shape.dropout
         bound = 1 / math.sqrt(base.in_features)  # kaiming_uniform_(a=√5), as PEFT does
-        start = torch.empty(rank, base.in_features).uniform_(-bound, bound, generator=generator)
+        start = torch.empty(shape.rank, base.in_features).uniform_(-bound, bound, generator=generator)
         self.lora_A = nn.Parameter(start.to(base.weight.device))
-        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=base.weight.device))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, shape.rank, device=base.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., I] → [..., O]."""
@@ -42,11 +62,6 @@ class LoraLinear(nn.Module):
         return self.scale * (self.lora_B.float() @ self.lora_A.float())
 
 
-def scale_of(rank: int, alpha: float, rslora: bool) -> float:
-    """alpha / R, or alpha / √R (rsLoRA, arXiv 2312.03732)."""
-    return alpha / (math.sqrt(rank) if rslora else rank)
-
-
 def adaptable(model: Any) -> Iterator[tuple[str, nn.Linear]]:
     """Every linear layer of the blocks, by name; the output layer and embeddings stay as they are."""
     head = model.get_output_embeddings()
@@ -55,12 +70,21 @@ def adaptable(model: Any) -> Iterator[tuple[str, nn.Linear]]:
             yield name, module
 
 
-def attach(model: Any, *, rank: int, alpha: float, dropout: float = 0.0, rslora: bool = False, seed: int = 0) -> None:
-    """Freeze the model and put an adapter on every adaptable layer. Output is unchanged: B starts at zero."""
+def attach(model: Any, shape: LoraShape, *, seed: int = 0) -> None:
+    """Freeze the model and put an adapter on every adaptable layer. Output is unchanged: B starts at zero.
+
+    Raises ModelError for a model whose blocks have no linear layers.
+    """
+    layers = list(adaptable(model))
+    if not layers:
+        raise ModelError(
+            f"{type(model).__name__} has no linear layers that adapters could be put on.",
+            "Tune all weights, or take another base model.",
+        )
     model.requires_grad_(False)
-    for name, layer in list(adaptable(model)):
+    for name, layer in layers:
         generator = torch.Generator().manual_seed(derive(seed, "lora", name))
-        _replace(model, name, LoraLinear(layer, rank, scale_of(rank, alpha, rslora), dropout, generator))
+        _replace(model, name, LoraLinear(layer, shape, generator))
 
 
 def merge(model: Any) -> None:
@@ -72,31 +96,24 @@ def merge(model: Any) -> None:
             _replace(model, name, module.base)
 
 
-def save_adapter(
-    model: Any,
-    folder: Path,
-    *,
-    base: str,
-    rank: int,
-    alpha: float,
-    dropout: float,
-    rslora: bool,
-    state: Mapping[str, Tensor],
-) -> None:
-    """Write the adapter in PEFT's format. state: fp32 adapter weights by parameter name ("….lora_A", "….lora_B")."""
+def save_adapter(model: Any, folder: Path, base: str, shape: LoraShape, state: Mapping[str, Tensor]) -> None:
+    """Write the adapter in PEFT's format.
+
+    base: where its base model lies; state: fp32 adapter weights by parameter name ("….lora_A", "….lora_B").
+    """
     named = {f"{PREFIX}{name}.weight": tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(named, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     targets = sorted({name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, LoraLinear)})
     write_json(
-        folder / CONFIG,
+        folder / ADAPTER_CONFIG,
         {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
             "base_model_name_or_path": base,
-            "r": rank,
-            "lora_alpha": alpha,
-            "lora_dropout": dropout,
-            "use_rslora": rslora,
+            "r": shape.rank,
+            "lora_alpha": shape.alpha,
+            "lora_dropout": shape.dropout,
+            "use_rslora": shape.rslora,
             "target_modules": targets,
             "bias": "none",
             "inference_mode": True,
@@ -107,38 +124,56 @@ def save_adapter(
     )
 
 
-def load_adapter(model: Any, folder: Path) -> None:
+def load_adapter(model: Any, folder: ModelFolder) -> None:
     """Attach an adapter folder. Raises ModelError for a kind we do not compute, or weights that do not fit the base."""
-    config = json.loads((folder / CONFIG).read_text())
-    refused = [
-        key
-        for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
-        if config.get(key)
-    ]
-    if config.get("peft_type") != "LORA" or refused or config.get("bias", "none") != "none":
-        raise ModelError(
-            f"The adapter is of a kind that is not supported: {', '.join(refused) or config.get('peft_type')}.",
-            "Merge it with PEFT first.",
-            str(folder),
-        )
-    state = load_file(folder / WEIGHTS)
-    rank, scale = config["r"], scale_of(config["r"], config["lora_alpha"], bool(config.get("use_rslora")))
+    shape = _shape(folder)
+    try:
+        state = load_file(folder.path / ADAPTER_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{ADAPTER_WEIGHTS} cannot be read: {error}.", "Restore the file.", folder.name) from None
     layers = dict(adaptable(model))
     names = {key.removeprefix(PREFIX).rpartition(".lora_")[0] for key in state}
     model.requires_grad_(False)
     for name in sorted(names):
-        A, B = (state.get(f"{PREFIX}{name}.lora_{part}.weight") for part in "AB")
+        A, B = (state.pop(f"{PREFIX}{name}.lora_{part}.weight", None) for part in "AB")
         layer = layers.get(name)
-        expected = None if layer is None else ((rank, layer.in_features), (layer.out_features, rank))
+        expected = None if layer is None else ((shape.rank, layer.in_features), (layer.out_features, shape.rank))
         if layer is None or A is None or B is None or (tuple(A.shape), tuple(B.shape)) != expected:
             raise ModelError(
-                f"The adapter does not fit this base model: {name}.",
+                f"The adapter does not fit this base model: {name or 'its weights have other names'}.",
                 "Load it on the base it was trained from.",
-                str(folder),
+                folder.name,
             )
-        adapted = LoraLinear(layer, rank, scale, 0.0, torch.Generator())
+        adapted = LoraLinear(layer, shape, torch.Generator())
         adapted.lora_A.data, adapted.lora_B.data = A.to(layer.weight.device), B.to(layer.weight.device)
         _replace(model, name, adapted)
+    if not names or state:
+        found = f"{sorted(state)[0]} is none of LoRA's" if state else "there are none"
+        raise ModelError(f"The adapter's weights cannot be used: {found}.", "Merge it with PEFT first.", folder.name)
+
+
+def _shape(folder: ModelFolder) -> LoraShape:
+    """The shape in adapter_config.json. Raises ModelError for kinds of adapters that are computed in another way."""
+    config = folder.read(ADAPTER_CONFIG)
+    refused = [key for key in OTHER_KINDS if config.get(key)]
+    if config.get("bias", "none") != "none":
+        refused.append("bias")
+    if isinstance(config.get("init_lora_weights"), str) and config["init_lora_weights"] != "gaussian":
+        refused.append(f"init_lora_weights={config['init_lora_weights']}")
+    if config.get("peft_type") != "LORA" or refused:
+        raise ModelError(
+            f"The adapter is of a kind that is not supported: {', '.join(refused) or config.get('peft_type')}.",
+            "Merge it with PEFT first.",
+            folder.name,
+        )
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise ModelError(
+            f"{ADAPTER_CONFIG} gives r = {rank!r} and lora_alpha = {alpha!r}.",
+            "Give a whole number from 1 and a number.",
+            folder.name,
+        )
+    return LoraShape(rank, alpha, rslora=bool(config.get("use_rslora")))
 
 
 def _replace(model: Any, name: str, module: nn.Module) -> None:

@@ -13,14 +13,12 @@ from outcrop.training.spec import TrainingSpec
 def prepare(model: Any, spec: TrainingSpec) -> dict[str, nn.Parameter]:
     """Make the model ready for the method and return what is to be trained, by name. Output is unchanged."""
     if spec.method == "lora":
-        lora.attach(
-            model,
-            rank=spec.lora_rank,
-            alpha=spec.lora_alpha,
-            dropout=spec.lora_dropout,
-            rslora=spec.lora_rslora,
-            seed=spec.seed,
-        )
+        lora.attach(model, lora_shape(spec), seed=spec.seed)
     else:
         model.requires_grad_(True)
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def lora_shape(spec: TrainingSpec) -> lora.LoraShape:
+    """The adapters that a spec asks for."""
+    return lora.LoraShape(spec.lora_rank, spec.lora_alpha, spec.lora_dropout, spec.lora_rslora)

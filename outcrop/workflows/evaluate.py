@@ -56,7 +56,9 @@ def evaluate(
     loaded = {name: load_model(name) for name in models}
     source = Source(tuple(data), columns, template, format, drop_bad_rows)
     if not (columns or template or format):
-        stored = next((m.folder.card["source"] for m in reversed(loaded.values()) if "source" in m.folder.card), {})
+        stored: dict[str, str] = next(
+            (m.folder.card["source"] for m in reversed(loaded.values()) if "source" in m.folder.card), {}
+        )
         source = replace(source, **stored)
     records = read_rows(source, listener).records[:limit]
     pool = read_rows(source.at(shots_from), listener).records if shots_from else []

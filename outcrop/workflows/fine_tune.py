@@ -299,7 +299,8 @@ def _result(
     metric: str | None,
     evaluation: EvaluationResult | None,
 ) -> TuneResult:
-    assert outcome.before is not None and outcome.after is not None, "tuning always has validation rows"
+    assert outcome.before is not None, "tuning always has validation rows"
+    assert outcome.after is not None, "tuning always has validation rows"
     return TuneResult(
         model=to,
         method=resolved.spec.method,

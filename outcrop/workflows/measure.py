@@ -75,7 +75,7 @@ def measure(system: System, rows: TestRows, listener: Listener, *, seed: int = 0
 
 
 def with_shots(system: System, rows: TestRows, seed: int) -> list[Record]:
-    """The rows as they are asked: with worked examples drawn anew for each row, fewer where the context is too short."""
+    """The rows as they are asked: worked examples are drawn anew for each row, fewer where the context is too short."""
     if not system.shots:
         return list(rows.records)
     pool = [record for record in rows.shot_pool if isinstance(record, Pair)]
@@ -117,7 +117,8 @@ def _longest_answer(loaded: LoadedModel, rows: TestRows) -> int:
 def _chosen(
     engine: EmbeddedEngine, system: System, asked: list[Record], labels: Sequence[str], listener: Listener
 ) -> list[str]:
-    renderer, answers = system.loaded.renderer, []
+    renderer = system.loaded.renderer
+    answers: list[str] = []
     for start in range(0, len(asked), SCORED_TOGETHER):
         part = asked[start : start + SCORED_TOGETHER]
         requests = [
@@ -126,8 +127,7 @@ def _chosen(
             )
             for record in part
         ]
-        for scores in engine.score(requests):
-            answers.append(labels[max(range(len(labels)), key=lambda i: scores[i].logprob)])
+        answers += [labels[int(np.argmax([s.logprob for s in scores]))] for scores in engine.score(requests)]
         listener({"event": "progress", "title": system.name, "done": len(answers), "total": len(asked)})
     return answers
 

@@ -11,6 +11,7 @@ from outcrop.models.loading import LoadedModel
 from outcrop.models.lora import save_adapter
 from outcrop.models.saving import save_card, save_tokenizer, save_weights
 from outcrop.training.engine import TrainingEngine
+from outcrop.training.methods import lora_shape
 from outcrop.workflows.resolving import ResolvedSpec
 
 PARAMETERS = "parameters.json"
@@ -22,16 +23,7 @@ def save_model(folder: Path, loaded: LoadedModel, engine: TrainingEngine, resolv
     spec, base = resolved.spec, loaded.folder
     if spec.method == "lora":
         place = base.name if ":" in base.name else str(Path(base.name).resolve())
-        save_adapter(
-            engine.model,
-            folder,
-            base=place,
-            rank=spec.lora_rank,
-            alpha=spec.lora_alpha,
-            dropout=spec.lora_dropout,
-            rslora=spec.lora_rslora,
-            state=engine.flat.state(),
-        )
+        save_adapter(engine.model, folder, place, lora_shape(spec), engine.flat.state())
         save_tokenizer(loaded, folder)
     else:
         save_weights(loaded, engine.flat.state(), folder, resolved.precision.dtype)

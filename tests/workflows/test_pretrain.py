@@ -1,0 +1,45 @@
+"""`pretrain`: continued, and from scratch."""
+
+import json
+
+import pytest
+
+import outcrop
+from outcrop.core.errors import DataError, UsageError
+
+FAST = {"epochs": 4, "batch_size": 4, "learning_rate": 5e-3, "precision": "float32", "eval_percentage": 20}
+
+
+def test_continued_pretraining_lowers_bits_per_byte_and_reports_general_text(base, texts, tmp_path):
+    general = tmp_path / "general.jsonl"
+    general.write_text("".join(json.dumps({"input": f"unrelated words {n}, other words"}) + "\n" for n in range(8)))
+    result = outcrop.pretrain(base, [texts], str(tmp_path / "out"), general=[str(general)], settings=FAST)
+    held, other = result.scores
+    assert held.before is not None
+    assert held.after.value < 0.9 * held.before.value
+    assert other.name == "general.jsonl"
+    assert other.before is not None
+    assert result.tokens > 0
+
+
+def test_from_scratch_makes_tokenizer_and_model(texts, tmp_path):
+    shape = tmp_path / "shape.toml"
+    shape.write_text(
+        "vocabulary = 400\nhidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nintermediate = 64\ncontext = 64\n"
+    )
+    result = outcrop.pretrain(None, [texts], str(tmp_path / "out"), from_scratch=str(shape), settings=FAST)
+    answer = outcrop.generate(str(tmp_path / "out"), "the card", max_new_tokens=5)
+    assert len(answer.token_ids) <= 5
+    assert result.scores[0].before is None
+
+
+def test_wrong_shapes_and_labelled_rows_are_refused(rows, texts, tmp_path):
+    shape = tmp_path / "shape.toml"
+    shape.write_text("hiden = 32\n")
+    with pytest.raises(UsageError, match="Did you mean: hidden"):
+        outcrop.pretrain(None, [texts], str(tmp_path / "out"), from_scratch=str(shape))
+    with pytest.raises(UsageError, match="one of them"):
+        outcrop.pretrain(None, [texts], str(tmp_path / "out"))
+    with pytest.raises(DataError):
+        outcrop.pretrain(None, [rows], str(tmp_path / "out"), from_scratch=str(shape))
+    assert not (tmp_path / "out").exists()
