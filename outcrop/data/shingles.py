@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 MIXER = np.uint64(0xBF58476D1CE4E5B9)
 
 Hashes = NDArray[np.uint64]
+Integer = TypeVar("Integer", bound=np.integer[Any])
 
 
 def normalise(text: str) -> str:
@@ -119,6 +120,14 @@ def _batches(bodies: Sequence[str]) -> Iterator[list[str]]:
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+def distinct(values: NDArray[Integer]) -> NDArray[Integer]:
+    """The values sorted and without repetition; np.unique hashes instead, which is slow on keys with a pattern."""
+    ordered = np.sort(values)
+    first = np.ones(len(ordered), dtype=bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[first]
 
 
 def jaccard(left: Hashes, right: Hashes) -> float:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.files import check_target, digest, staged_folder, write_atomic, write_json
 from outcrop.core.seeds import derive
+from outcrop.data.crossing import crossing_pairs
 from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.labels import label_set
-from outcrop.data.neighbours import THRESHOLD, clusters, crossing_pairs
+from outcrop.data.neighbours import THRESHOLD, clusters
 from outcrop.data.records import Conversation, Pair, Record, Text, answer_text, prompt_text
 from outcrop.data.shingles import normalise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from outcrop.core.files import Location, digest, write_json
 
 BUNDLED = Path(__file__).parent / "bundled"
 CARD = "outcrop.json"
+CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG = "config.json", "generation_config.json", "adapter_config.json"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "LICENSE*", "README.md")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,19 @@ class ModelFolder:
         """The safetensors files, sorted."""
         return sorted(self.path.glob("*.safetensors"))
 
+    @property
+    def root(self) -> ModelFolder:
+        """The whole model at the bottom: this folder, or the base of the base of … an adapter."""
+        return self if self.base is None else self.base.root
+
+    def read(self, file: str) -> dict[str, Any]:
+        """One of the folder's JSON objects, empty where the file is absent. Raises ModelError for a broken one."""
+        return _json(self.path / file) if (self.path / file).exists() else {}
+
     def digest(self) -> str:
         """One digest of weights, configuration and tokenizer: the identity of this model."""
         total = hashlib.sha256((self.base.digest() if self.base else "").encode())
-        names = ("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json")
+        names = (CONFIG, ADAPTER_CONFIG, TOKENIZER, TOKENIZER_CONFIG)
         for path in [*self.weights, *(self.path / name for name in names)]:
             if path.exists():
                 total.update(f"{path.name} {digest(path)}\n".encode())
@@ -43,7 +56,7 @@ class ModelFolder:
 
 def bundled_names() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted(path.name for path in BUNDLED.iterdir() if (path / "config.json").exists())
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
 
 
 def find_model(name: str) -> ModelFolder:
@@ -51,7 +64,7 @@ def find_model(name: str) -> ModelFolder:
 
     Raises ModelError for a folder that is missing, holds code or pickles instead of safetensors, or is no model.
     """
-    return _checked(name, _locate(Location.parse(name), name))
+    return _find(name, ())
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
@@ -59,71 +72,103 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
     write_json(folder / CARD, {"schema": 1, **card})
 
 
+def _find(name: str, above: tuple[Path, ...]) -> ModelFolder:
+    """above: the adapters that led here."""
+    path = _locate(Location.parse(name), name)
+    _check_is_model(name, path)
+    if path.resolve() in above:
+        raise ModelError("An adapter is its own base.", f"Name another base in {ADAPTER_CONFIG}.", name)
+    card = _json(path / CARD) if (path / CARD).exists() else {}
+    if not all(isinstance(card.get(part) or {}, dict) for part in ("base", "rendering", "source")):
+        raise ModelError(f"base, rendering and source of {CARD} must be objects.", "Restore the file.", name)
+    base = _base(name, path, card, (*above, path.resolve())) if (path / ADAPTER_CONFIG).exists() else None
+    return ModelFolder(name, path, base, card)
+
+
 def _locate(location: Location, name: str) -> Path:
     if location.scheme == "bundled":
         if location.rest not in bundled_names():
-            raise ModelError(
-                f"There is no bundled model {location.rest!r}.", did_you_mean(location.rest, bundled_names())
-            )
+            raise ModelError(f"There is no bundled model {location.rest!r}.", _bundled_remedy(location.rest))
         return BUNDLED / location.rest
     if location.scheme == "hf":
-        try:
-            from huggingface_hub import snapshot_download
-            from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-        except ImportError:
-            raise MissingDependency.of("huggingface_hub", "train", f"Fetching {name}") from None
-        try:
-            return Path(snapshot_download(location.rest, allow_patterns=list(DOWNLOADED)))
-        except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-            raise ModelError(
-                f"{name} cannot be fetched: {type(error).__name__}.",
-                "Check the name and the network, or give a local folder.",
-            ) from None
+        return _fetch(location.rest, name)
     if location.scheme != "file":
         raise ModelError(f"A model cannot be read from {name}.", "Give a folder, bundled:NAME or hf:ORG/NAME.")
     return Path(location.rest).expanduser()
 
 
-def _checked(name: str, path: Path) -> ModelFolder:
+def _bundled_remedy(given: str) -> str:
+    names = bundled_names()
+    return did_you_mean(given, names) if names else "This installation has none; give a folder or hf:ORG/NAME."
+
+
+def _fetch(repository: str, name: str) -> Path:
+    """The local copy of a hub repository, downloaded where it is not here yet."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise MissingDependency.of("huggingface_hub", "train", f"Fetching {name}") from None
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(DOWNLOADED)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise ModelError(
+            f"{name} cannot be fetched: {type(error).__name__}.",
+            "Check the name and the network, or give a local folder.",
+        ) from None
+
+
+def _check_is_model(name: str, path: Path) -> None:
     if not path.is_dir():
+        what = f"{name} is a file, not a model folder." if path.is_file() else f"There is no model folder {name}."
+        raise ModelError(what, _folder_remedy(name, path))
+    if not (path / CONFIG).exists() and not (path / ADAPTER_CONFIG).exists():
         raise ModelError(
-            f"There is no model folder {name}.",
-            f"Give a folder, hf:ORG/NAME or one of: bundled:{', bundled:'.join(bundled_names())}.",
+            f"The folder holds no {CONFIG}, so it is no model.", "Give a Hugging Face model or PEFT adapter folder.", name
         )
-    card = _json(path / CARD) if (path / CARD).exists() else {}
-    adapter = path / "adapter_config.json"
-    if not (path / "config.json").exists() and not adapter.exists():
-        raise ModelError(
-            "The folder holds no config.json, so it is no model.",
-            "Give a Hugging Face model or PEFT adapter folder.",
-            name,
-        )
-    for config in ("config.json", "tokenizer_config.json"):
-        if (path / config).exists() and "auto_map" in _json(path / config):
+    for file in (CONFIG, TOKENIZER_CONFIG):
+        if (path / file).exists() and "auto_map" in _json(path / file):
             raise ModelError(
-                f"{config} names code to run (auto_map); code from model folders is never run.",
+                f"{file} names code to run (auto_map); code from model folders is never run.",
                 "Use a model whose architecture transformers knows.",
                 name,
             )
     if not list(path.glob("*.safetensors")):
-        pickles = [file.name for file in path.iterdir() if file.suffix in PICKLES]
-        found = (
-            f" (only {', '.join(sorted(pickles)[:3])}: pickles can run code and are never loaded)" if pickles else ""
-        )
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)[:3]
+        why = f" (only {', '.join(pickles)}: pickles can run code and are never loaded)" if pickles else ""
+        raise ModelError(f"The folder holds no safetensors weights{why}.", "Convert the weights to safetensors.", name)
+
+
+def _folder_remedy(name: str, path: Path) -> str:
+    """What may have been meant: the folder of a file, a neighbour with almost this name, or a model of the hub."""
+    if path.is_file():
+        return f"Give its folder: {path.parent}"
+    near = [str(config.parent) for config in path.parent.glob("*/*config.json")]
+    suggestion = did_you_mean(str(path), near)
+    if suggestion.startswith("Did you mean"):
+        return suggestion
+    hub = f", hf:{name}" if HUB_NAME.fullmatch(name) else ", hf:ORG/NAME"
+    return f"Give a folder{hub}{''.join(f', bundled:{each}' for each in bundled_names())}."
+
+
+def _base(name: str, path: Path, card: dict[str, Any], above: tuple[Path, ...]) -> ModelFolder:
+    """The model under an adapter, checked to be the one that the adapter was trained on where its card says which."""
+    place = _json(path / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not isinstance(place, str) or not place:
+        raise ModelError(f"{ADAPTER_CONFIG} names no base model.", "Set base_model_name_or_path.", name)
+    on_hub = HUB_NAME.fullmatch(place) and not Path(place).exists()
+    try:
+        base = _find(f"hf:{place}" if on_hub else place, above)
+    except ModelError as error:
+        raise ModelError(f"The adapter's base model: {error.message}", error.remedy, error.where or name) from None
+    wanted = (card.get("base") or {}).get("digest")
+    if wanted and wanted != base.digest():
         raise ModelError(
-            f"The folder holds no safetensors weights{found}.", "Convert the weights to safetensors.", name
+            f"The base model {base.name} is not the one this adapter was trained on (its digest differs).",
+            "Restore that base, or tune again.",
+            name,
         )
-    base = None
-    if adapter.exists():
-        base = find_model(str(_json(adapter)["base_model_name_or_path"]))
-        wanted = card.get("base", {}).get("digest")
-        if wanted and wanted != base.digest():
-            raise ModelError(
-                f"The base model {base.name} is not the one this adapter was trained on (its digest differs).",
-                "Restore that base, or tune again.",
-                name,
-            )
-    return ModelFolder(name, path, base, card)
+    return base
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.core.errors import ModelError
 from outcrop.models import lora
-from outcrop.models.folder import ModelFolder, find_model
+from outcrop.models.folder import CONFIG, GENERATION_CONFIG, TOKENIZER_CONFIG, ModelFolder, find_model
 from outcrop.models.rendering import Renderer, RenderingSpec
 
 transformers.utils.logging.disable_progress_bar()
@@ -29,8 +29,11 @@ class LoadedModel:
 
     @property
     def context(self) -> int:
-        """Longest sequence, in tokens."""
-        return int(self.model.config.max_position_embeddings)
+        """Longest sequence, in tokens. Raises ModelError where the configuration has no limit."""
+        limit = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        if not isinstance(limit, int):
+            raise ModelError(f"{CONFIG} does not say how long a sequence may be.", "Add max_position_embeddings.")
+        return limit
 
 
 def default_device() -> torch.device:
@@ -40,22 +43,21 @@ def default_device() -> torch.device:
 
 def load_tokenizer(folder: ModelFolder) -> Any:
     """The folder's tokenizer, or that of its base. Raises ModelError where there is none."""
-    path = folder.path
-    if folder.base is not None and not (path / "tokenizer_config.json").exists():
+    if folder.base is not None and not (folder.path / TOKENIZER_CONFIG).exists():
         return load_tokenizer(folder.base)
     try:
-        return AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"The tokenizer cannot be loaded: {error}", "Put tokenizer.json beside the weights.", folder.name
-        ) from None
+        tokenizer = AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything, Exception itself too
+        raise _unreadable("tokenizer", error, "Put the tokenizer.json of the model beside its weights.", folder) from None
+    if not tokenizer.is_fast or not tokenizer("a").input_ids:
+        raise ModelError("The folder holds no usable tokenizer.", "Put tokenizer.json beside the weights.", folder.name)
+    return tokenizer
 
 
 def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:
     """The renderer stored with the model, or the default for its tokenizer."""
-    stored = folder.card.get("rendering")
-    spec = RenderingSpec.parse(stored, where=folder.name) if stored else RenderingSpec()
-    return Renderer(tokenizer, spec, _eos_ids(folder))
+    spec = RenderingSpec.parse(folder.card.get("rendering") or {}, where=folder.name)
+    return Renderer(tokenizer, spec, _eos_ids(folder.root), where=folder.name)
 
 
 def load_model(
@@ -67,26 +69,59 @@ def load_model(
     """
     folder = find_model(name)
     tokenizer = load_tokenizer(folder)
-    weights = folder.base or folder
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(weights.path), dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"The model cannot be loaded: {str(error).splitlines()[0]}", "Check the files of the folder.", name
-        ) from None
-    if folder.base is not None:
-        lora.load_adapter(model, folder.path)
-        if merge:
-            lora.merge(model)
+    model = _weights(folder, dtype)
+    if folder.base is not None and merge:
+        lora.merge(model)
+    _check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, name)
     model.to(device or default_device()).eval()
     return LoadedModel(folder, model, tokenizer, load_renderer(folder, tokenizer))
 
 
+def _weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
+    """The model of a folder; the adapter of an adapter folder is attached, those below it are merged."""
+    if folder.base is not None:
+        model = _weights(folder.base, dtype)
+        lora.merge(model)
+        lora.load_adapter(model, folder)
+        return model
+    try:
+        model, account = AutoModelForCausalLM.from_pretrained(
+            str(folder.path),
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything
+        raise _unreadable("model", error, "Restore the files of the folder.", folder) from None
+    if missing := sorted(account["missing_keys"]):
+        raise ModelError(
+            f"The weights lack {len(missing)} tensors of this architecture: {', '.join(missing[:3])}.",
+            "Restore the files of the folder.",
+            folder.name,
+        )
+    return model
+
+
+def _check_vocabulary(tokenizer: Any, embeddings: int, name: str) -> None:
+    """Padding may lie outside: it is a name that some tokenizers add, and no text renders to it."""
+    highest = max(token for text, token in tokenizer.get_vocab().items() if text != tokenizer.pad_token)
+    if highest >= embeddings:
+        raise ModelError(
+            f"The tokenizer has ids up to {highest}, the model embeds {embeddings}.",
+            "Put the model's own tokenizer beside its weights.",
+            name,
+        )
+
+
+def _unreadable(what: str, error: Exception, remedy: str, folder: ModelFolder) -> ModelError:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return ModelError(f"The {what} cannot be loaded: {first}.", remedy, folder.name)
+
+
 def _eos_ids(folder: ModelFolder) -> list[int]:
-    config = AutoConfig.from_pretrained(
-        str((folder.base or folder).path), local_files_only=True, trust_remote_code=False
-    )
-    given = config.eos_token_id
-    return [given] if isinstance(given, int) else list(given or [])
+    """The ids that end a text, by either configuration file: instruct models name several in generation_config.json."""
+    given = [folder.read(file).get("eos_token_id") for file in (CONFIG, GENERATION_CONFIG)]
+    flat = [token for ids in given for token in (ids if isinstance(ids, list) else [ids])]
+    return sorted({token for token in flat if isinstance(token, int)})

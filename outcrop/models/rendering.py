@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import jinja2
 
 from outcrop.core.errors import DataError, ModelError
 from outcrop.core.spec import Spec, parameter
-from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
+from outcrop.data.records import NOWHERE, Conversation, Message, Origin, Pair, Record, Text
 
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
@@ -22,7 +24,11 @@ DEFAULT_CHAT_TEMPLATE = (
 )
 """For models that bring none. Jinja, as in tokenizer_config.json."""
 
-_PROBE = (Message("user", "a"), Message("assistant", "b"))
+LEADS = ("\n", "a", ".")
+"""What is put before text that continues other text, where a tokenizer would else put a space there."""
+
+PROBE = (Message("user", "question"), Message("assistant", "answer"))
+BROKEN_CHARACTER = "\ufffd"
 
 
 class RenderingSpec(Spec):
@@ -46,6 +52,13 @@ class Rendered:
         return sum(1 for weight in self.weights if weight)
 
 
+class Turn(NamedTuple):
+    """The template's text up to where an answer begins, and the answer with the token that closes it."""
+
+    before: str
+    answer: str
+
+
 class Renderer:
     """Renders with one tokenizer and one spec.
 
@@ -53,20 +66,22 @@ class Renderer:
     Raises ModelError if the tokenizer has no end token, or its chat template does not close assistant turns.
     """
 
-    def __init__(self, tokenizer: Any, spec: RenderingSpec | None = None, eos_ids: Sequence[int] = ()) -> None:
-        self.tokenizer, self.spec = tokenizer, spec or RenderingSpec()
+    def __init__(
+        self, tokenizer: Any, spec: RenderingSpec | None = None, eos_ids: Sequence[int] = (), *, where: str = ""
+    ) -> None:
+        self.tokenizer, self.spec, self._where = tokenizer, spec or RenderingSpec(), where
         if tokenizer.eos_token_id is None:
-            raise ModelError(
-                "The tokenizer has no end-of-sequence token.", "Name one in tokenizer_config.json: eos_token."
-            )
+            raise ModelError("The tokenizer has no end token.", "Name one in tokenizer_config.json: eos_token.", where)
         self.eos_id: int = tokenizer.eos_token_id
-        self.chat_template = self.spec.chat_template or tokenizer.chat_template or DEFAULT_CHAT_TEMPLATE
-        self._specials = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-        self._special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self._special_pattern = re.compile("|".join(map(re.escape, sorted(self._specials))) or r"(?!)")
-        self._bos = self._automatic_bos()
-        sentinel = self._encode("\n")
-        self._sentinel = [] if sentinel + self._encode("a") == self._encode("\na") else sentinel
+        own = tokenizer.chat_template
+        own = own.get("default") if isinstance(own, dict) else own
+        self.chat_template: str = self.spec.chat_template or own or DEFAULT_CHAT_TEMPLATE
+        specials = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        longest_first = sorted(specials, key=lambda special: (-len(special), special))
+        self._special_pattern = re.compile("|".join(map(re.escape, longest_first)))
+        begin = tokenizer("a").input_ids[:1]
+        self._begin = begin if begin == [tokenizer.bos_token_id] else []
+        self._leads = self._needed_leads()
         self.stop_ids = tuple(sorted({self.eos_id, *eos_ids, self._closing_id()}))
 
     def render(self, record: Record) -> Rendered:
@@ -76,36 +91,32 @@ class Renderer:
         """
         ids: list[int] = []
         weights: list[float] = []
-        for piece, trained in self._pieces(record):
+        for piece, weight in self._pieces(record):
             ids.extend(piece)
-            weights.extend(trained)
-        if weights:
-            weights[0] = 0.0
-        rendered = Rendered(ids, weights, record.origin)
-        if not isinstance(record, Text) and not 0 < rendered.trained_tokens < len(ids):
-            share = "nothing" if not rendered.trained_tokens else "every token"
+            weights.extend([weight] * len(piece))
+        trained = sum(1 for weight in weights if weight)
+        if not isinstance(record, Text) and not 0 < trained < len(ids) - len(self._begin):
+            share = "every token" if trained else "nothing"
             raise DataError(
                 f"With this row {share} would be trained.", "Give it a prompt and an answer.", str(record.origin)
             )
-        return rendered
+        return Rendered(ids, [0.0, *weights[1:]], record.origin)
 
     def prompt(self, record: Record) -> list[int]:
         """The ids a model is given to answer this record: what precedes its (last) answer in `render`."""
-        if isinstance(record, Pair):
-            return self._start(record.prompt) + self._encode_checked(record.prompt, record.origin)
-        if isinstance(record, Text):
-            return self._start(record.text) + self._encode_checked(record.text, record.origin)
-        messages = record.messages[:-1] if record.messages[-1].role == "assistant" else record.messages
-        return [i for piece, _ in self._turns(messages, record.origin) for i in piece]
+        if isinstance(record, Conversation):
+            asked = record.messages[:-1] if record.messages[-1].role == "assistant" else record.messages
+            return [token for piece, _ in self._turns(asked, record.origin) for token in piece]
+        return self._opening(self._checked(record.prompt if isinstance(record, Pair) else record.text, record.origin))
 
     def answer(self, record: Record, text: str) -> list[int]:
         """The ids of `text` as this record's answer, with the token that ends it: a candidate to score."""
-        if isinstance(record, Pair):
-            return self._continue(self._gap(record.prompt, text) + text) + [self.eos_id]
-        if isinstance(record, Text):
-            return self._continue(text) + [self.eos_id]
-        messages = record.messages[:-1] if record.messages[-1].role == "assistant" else record.messages
-        return list(self._turns((*messages, Message("assistant", text)), record.origin))[-1][0]
+        self._checked(text, record.origin)
+        if isinstance(record, Conversation):
+            asked = record.messages[:-1] if record.messages[-1].role == "assistant" else record.messages
+            return self._continued(self._turn((*asked, Message("assistant", text)), record.origin).answer)
+        gap = self._gap(record.prompt, text) if isinstance(record, Pair) else ""
+        return [*self._continued(gap + text), self.eos_id]
 
     def with_prefix(self, record: Pair, shots: Sequence[Pair], joint: str = "\n\n") -> Pair:
         """`record` with worked examples before it in its prompt: the k-shot form."""
@@ -113,84 +124,84 @@ class Renderer:
         return Pair(joint.join([*worked, record.prompt]), record.completion, record.origin, record.fields)
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
-        """What each token adds to the text, special tokens by name."""
-        whole = [self.tokenizer.decode(ids[:end], clean_up_tokenization_spaces=False) for end in range(len(ids) + 1)]
-        return [after[len(before) :] for before, after in zip(whole, whole[1:], strict=False)]
+        """What each token adds to the text, special tokens by name; a character of several tokens is the last one's."""
+        texts: list[str] = []
+        start = clean = 0  # decoders drop a space at the start of what they are given, so some text goes before
+        for end in range(1, len(ids) + 1):
+            before, after = self._decode(ids[start:clean]), self._decode(ids[start:end])
+            if after.endswith(BROKEN_CHARACTER) and end < len(ids):
+                texts.append("")
+                continue
+            texts.append(after[len(before) :])
+            start, clean = clean, end
+        return texts
 
     @property
     def begin_tokens(self) -> int:
         """How many tokens the tokenizer puts in front of all text."""
-        return len(self._bos)
+        return len(self._begin)
 
-    def _pieces(self, record: Record) -> Iterator[tuple[list[int], list[float]]]:
+    def _pieces(self, record: Record) -> Iterator[tuple[list[int], float]]:
         if isinstance(record, Conversation):
             yield from self._turns(record.messages, record.origin)
-            return
-        prompt = self.prompt(record)
-        if isinstance(record, Text):
-            yield [*prompt, self.eos_id], [1.0] * (len(prompt) + 1)
-            return
-        yield prompt, [0.0] * len(prompt)
-        self._refuse_specials(record.completion, record.origin)
-        answer = self.answer(record, record.completion)
-        yield answer, [1.0] * len(answer)
+        elif isinstance(record, Pair):
+            yield self.prompt(record), 0.0
+            yield self.answer(record, record.completion), 1.0
+        else:
+            yield [*self.prompt(record), self.eos_id], 1.0
 
-    def _turns(self, messages: Sequence[Message], origin: Origin) -> Iterator[tuple[list[int], list[float]]]:
-        """One piece per assistant turn and one for what precedes it, up to the end or to the next answer's place."""
+    def _turns(self, messages: Sequence[Message], origin: Origin) -> Iterator[tuple[list[int], float]]:
+        """A piece for each answer and one for what precedes it, up to the last answer's end or the next one's place."""
         for message in messages:
-            self._refuse_specials(message.content, origin)
+            self._checked(message.content, origin)
         done = ""
         for index, message in enumerate(messages):
-            if message.role != "assistant":
-                continue
-            before, after = self._text(messages[:index], True), self._text(messages[: index + 1], False)
-            if not (before.startswith(done) and after.startswith(before)):
-                raise ModelError(
-                    "The chat template changes earlier turns when later ones follow, so their tokens cannot be told apart.",
-                    "Give a template that only appends: --set chat_template=FILE.",
-                    str(origin),
-                )
-            prompt = self._segment(before[len(done) :], first=not done)
-            yield prompt, [0.0] * len(prompt)
-            yield self._turn(after[len(before) :], message.weight)
-            done = after
+            if message.role == "assistant":
+                turn = self._turn(messages[: index + 1], origin)
+                yield self._between(done, turn.before, origin), 0.0
+                yield self._continued(turn.answer), message.weight
+                done = turn.before + turn.answer
         if messages[-1].role != "assistant":
-            prompt = self._segment(self._text(messages, True)[len(done) :], first=not done)
-            yield prompt, [0.0] * len(prompt)
+            yield self._between(done, self._text(messages, True, origin), origin), 0.0
 
-    def _turn(self, text: str, weight: float) -> tuple[list[int], list[float]]:
-        """An assistant turn, trained up to the token that closes it; what the template puts after that is not."""
-        ids = self._continue(text)
-        last = max((i for i, token in enumerate(ids) if token in self._special_ids), default=-1)
-        if last < 0:
-            raise ModelError(
-                "The chat template does not end assistant turns with a special token, so no stop can be learnt.",
-                "Use a template that writes eos_token after each assistant turn.",
-            )
-        return ids, [weight] * (last + 1) + [0.0] * (len(ids) - last - 1)
+    def _turn(self, messages: Sequence[Message], origin: Origin) -> Turn:
+        """The last of the messages, an answer. What the template writes behind the closing token is the next prompt's."""
+        before, after = self._text(messages[:-1], True, origin), self._text(messages, False, origin)
+        if not after.startswith(before):
+            raise self._template_error("writes an answer elsewhere than after its own generation prompt", origin)
+        closing = self._special_pattern.search(after, len(before))
+        if closing is None:
+            raise self._template_error("does not close assistant turns with a special token: no stop is learnt", origin)
+        return Turn(before, after[len(before) : closing.end()])
+
+    def _between(self, done: str, upto: str, origin: Origin) -> list[int]:
+        if not upto.startswith(done):
+            raise self._template_error("changes earlier turns when later ones follow, so training cannot match", origin)
+        return self._continued(upto[len(done) :]) if done else self._opening(upto)
 
     def _closing_id(self) -> int:
-        ids, weights = self._turn(self._text(_PROBE, False)[len(self._text(_PROBE[:1], True)) :], 1.0)
-        return ids[len([w for w in weights if w]) - 1]
+        turn = self._turn(PROBE, NOWHERE)
+        if PROBE[-1].content not in turn.answer:
+            raise self._template_error("leaves the answer out, or writes its header without add_generation_prompt")
+        return self._continued(turn.answer)[-1]
 
-    def _text(self, messages: Sequence[Message], prompting: bool) -> str:
+    def _template_error(self, does: str, origin: Origin = NOWHERE) -> ModelError:
+        place = self._where if origin == NOWHERE else str(origin)
+        return ModelError(f"The chat template {does}.", "Give the model a chat template that only appends.", place)
+
+    def _text(self, messages: Sequence[Message], prompting: bool, origin: Origin) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        text = self.tokenizer.apply_chat_template(
-            turns, chat_template=self.chat_template, tokenize=False, add_generation_prompt=prompting
-        )
+        try:
+            text = self.tokenizer.apply_chat_template(
+                turns,
+                chat_template=self.chat_template,
+                tokenize=False,
+                add_generation_prompt=prompting,
+                enable_thinking=False,  # hybrid models then get the empty thought as part of the prompt
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise self._template_error(f"cannot be applied ({error})", origin) from None
         return str(text)
-
-    def _segment(self, text: str, *, first: bool) -> list[int]:
-        return self._start(text) + self._encode(text) if first else self._continue(text)
-
-    def _start(self, text: str) -> list[int]:
-        """The begin token, where the tokenizer wants one and the text does not bring it already."""
-        return [] if self._bos and text.startswith(self.tokenizer.bos_token) else list(self._bos)
-
-    def _automatic_bos(self) -> list[int]:
-        with_specials = self.tokenizer("a").input_ids
-        bos = self.tokenizer.bos_token_id
-        return [bos] if bos is not None and with_specials[:1] == [bos] else []
 
     def _gap(self, prompt: str, completion: str) -> str:
         touching = prompt and completion and not prompt[-1].isspace() and not completion[0].isspace()
@@ -199,19 +210,36 @@ class Renderer:
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
-    def _encode_checked(self, text: str, origin: Origin) -> list[int]:
-        self._refuse_specials(text, origin)
-        return self._encode(text)
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
-    def _continue(self, text: str) -> list[int]:
-        """Ids of text that follows other text: tokenizers that put a space before all text get a line break to eat it."""
-        if not self._sentinel:
+    def _opening(self, text: str) -> list[int]:
+        """Ids of text that nothing precedes: with the begin token, where the tokenizer wants one and text has none."""
+        has_one = bool(self._begin) and text.startswith(self.tokenizer.bos_token)
+        return [*([] if has_one else self._begin), *self._encode(text)]
+
+    def _continued(self, text: str) -> list[int]:
+        """Ids of text that follows other text."""
+        if not self._leads:
             return self._encode(text)
-        ids = self._encode("\n" + text)
-        assert ids[: len(self._sentinel)] == self._sentinel, "the tokenizer joins a line break with what follows"
-        return ids[len(self._sentinel) :]
+        for lead, lead_ids in self._leads:
+            ids = self._encode(lead + text)
+            if ids[: len(lead_ids)] == lead_ids:
+                return ids[len(lead_ids) :]
+        raise ModelError(
+            f"The tokenizer has no fixed ids for the beginning of {text[:20]!r}.", "Use another base model.", self._where
+        )
 
-    def _refuse_specials(self, text: str, origin: Origin) -> None:
+    def _needed_leads(self) -> list[tuple[str, list[int]]]:
+        """LEADS with their ids, for tokenizers that put a space before all text; none for others."""
+        leads = [(lead, self._encode(lead)) for lead in LEADS]
+        line_break = leads[0][1]
+        if line_break and line_break + self._encode("a") == self._encode("\na"):
+            return []
+        return [(lead, ids) for lead, ids in leads if ids]
+
+    def _checked(self, text: str, origin: Origin) -> str:
+        """The text. Raises DataError for special tokens in it."""
         found = self._special_pattern.search(text)
         if found:
             raise DataError(
@@ -219,41 +247,4 @@ class Renderer:
                 "Remove it, or write it another way: it would end or forge a turn.",
                 str(origin),
             )
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Rows that fit, and how many were cut or dropped to get there."""
-
-    rows: list[Rendered]
-    cut: int
-    dropped: int
-
-
-def fit(rows: Sequence[Rendered], max_length: int, over_long: str, *, keep_first: int = 0) -> Fitted:
-    """Apply the choice for rows over max_length tokens: "refuse", "drop", or "cut-prompt" (from its start, after
-    `keep_first` tokens such as BOS; never the answer). Raises DataError naming the over-long rows."""
-    long = [row for row in rows if len(row.token_ids) > max_length]
-    if not long:
-        return Fitted(list(rows), 0, 0)
-    if over_long == "refuse":
-        worst = max(long, key=lambda row: len(row.token_ids))
-        places = ", ".join(str(row.origin) for row in long[:5])
-        raise DataError(
-            f"{len(long)} of {len(rows)} rows are longer than {max_length} tokens (longest {len(worst.token_ids)}): {places}.",
-            "Say what to do with them: --over-long cut-prompt (the answer is never cut) or --over-long drop.",
-        )
-    kept: list[Rendered] = []
-    cut = 0
-    for row in rows:
-        excess = len(row.token_ids) - max_length
-        context = next((i for i, weight in enumerate(row.weights) if weight), 0)
-        if excess <= 0:
-            kept.append(row)
-        elif over_long == "cut-prompt" and context - 1 - keep_first >= excess:
-            keep, rest = slice(0, keep_first), slice(keep_first + excess, None)
-            kept.append(
-                Rendered(row.token_ids[keep] + row.token_ids[rest], row.weights[keep] + row.weights[rest], row.origin)
-            )
-            cut += 1
-    return Fitted(kept, cut, len(rows) - len(kept))
+        return text

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ def evaluate(
     loaded = {name: load_model(name) for name in models}
     source = Source(tuple(data), columns, template, format, drop_bad_rows)
     if not (columns or template or format):
-        stored: dict[str, str] = next(
+        stored: dict[str, Any] = next(
             (m.folder.card["source"] for m in reversed(loaded.values()) if "source" in m.folder.card), {}
         )
         source = replace(source, **stored)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from outcrop.core import settings as environment
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener, ignore
-from outcrop.core.files import write_json
+from outcrop.core.files import digest, write_json
 from outcrop.core.seeds import derive
 from outcrop.data.records import Record, Text
 from outcrop.data.shingles import normalise
@@ -31,6 +31,7 @@ from outcrop.training.engine import TrainingEngine
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.loop import Outcome, Task, TrainingRun
 from outcrop.training.scoring import score_rows
+from outcrop.training.spec import TrainingSpec
 from outcrop.training.tokens import TokenShard, Windows, by_document
 from outcrop.training.trunk import Trunk
 from outcrop.workflows.records import Rows, Source, read_rows
@@ -46,6 +47,7 @@ DEFAULTS = {
     "weight_decay": 0.1,
     "beta2": 0.95,
 }
+FROM_SCRATCH_RATE = 3e-3
 WATCHED_WINDOWS = 64
 """Validation windows at most, so that watching costs little; scores are measured on all held-out documents."""
 SCORED_DOCUMENTS = 500
@@ -107,60 +109,72 @@ def pretrain(
             "Give a base model or a shape to start from, one of them.", "--base MODEL or --from-scratch SHAPE.toml."
         )
     torch.set_num_threads(environment.threads())
-    spec = parse_settings(settings or {}, DEFAULTS | ({"learning_rate": 3e-3} if from_scratch else {}))
+    defaults = DEFAULTS | ({"learning_rate": FROM_SCRATCH_RATE} if from_scratch else {})
+    spec = parse_settings(settings or {}, defaults)
+    said = dict.fromkeys(defaults.keys() - (settings or {}).keys(), "default of pretraining") | dict(sources or {})
     source = Source(tuple(data), columns, "", format, drop_bad_rows)
     with run_folder(to, overwrite=overwrite, resume=resume) as folder:
         listener({"event": "stage", "title": "Reading text"})
-        rows = _texts(read_rows(source, listener))
-        held = _texts(read_rows(source.at(validation), listener)).records if validation else []
-        train, held = (rows.records, held) if held else _hold_out(rows.records, spec.eval_percentage, spec.seed)
-        others = {Path(path).name: _texts(read_rows(source.at([path]), listener)).records for path in general}
-        loaded = _start(base, from_scratch, train, spec.seed, folder / RUN, listener)
-        listener({"event": "stage", "title": "Tokenising"})
-        window = min(spec.max_length or loaded.context, loaded.context)
-        shard = _tokens(loaded, train, folder / RUN / "tokens")
-        windows = Windows(shard, window)
-        watched = by_document(_ids(loaded, held), window)[:WATCHED_WINDOWS]
-        resolved = resolve(
-            spec.model_copy(update={"max_length": window}), sources or {}, loaded, len(windows), listener
-        )
-        texts = {"held-out text": held, **others}
-        before = _bits(load_model(base), texts, window) if base else {}
-        task = Task(
-            windows,
-            watched,
-            None,
-            {
-                "training text": shard.digest(),
-                "base model": loaded.folder.digest() if base else from_scratch,
-            },
-        )
-        outcome = _train(loaded, resolved, task, folder, listener)
-        listener({"event": "stage", "title": "Scoring"})
-        after = _bits(load_model(str(folder)), texts, window)
-        scores = tuple(TextScore(name, len(texts[name]), before.get(name), found) for name, found in after.items())
-        result = PretrainResult(
-            to,
-            outcome.steps,
-            len(shard.ids),
-            outcome.reason,
-            outcome.minutes,
-            outcome.estimated_minutes,
-            outcome.peak_memory_gb,
-            scores,
-        )
-        save_description(
-            folder,
-            loaded,
-            resolved,
-            {
-                "kind": "pretrained",
-                "data": {"digest": rows.digest, "documents": len(rows.records), "tokens": len(shard.ids)},
-                "metrics": {score.name: asdict(score) for score in scores},
-            },
-        )
+        corpus = _corpus(source, validation, general, spec, listener)
+        loaded = _start(base, from_scratch, corpus.train, spec.seed, folder / RUN, listener)
+        result = _pretrained(loaded, corpus, spec, said, Place(to, folder, base, from_scratch), listener)
         write_json(folder / "result.json", result.as_dict())
     return result
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts of a run: to train on, held out, and others by name on which forgetting is measured."""
+
+    train: list[Record]
+    held: list[Record]
+    others: dict[str, list[Record]]
+    digest: str
+
+
+class Place(NamedTuple):
+    """Where a run goes (`to`, and the folder until then) and what it starts from."""
+
+    to: str
+    folder: Path
+    base: str | None
+    shape: str
+
+
+def _corpus(
+    source: Source, validation: Sequence[str], general: Sequence[str], spec: TrainingSpec, listener: Listener
+) -> Corpus:
+    rows = _texts(read_rows(source, listener))
+    held = _texts(read_rows(source.at(validation), listener)).records if validation else []
+    train, held = (rows.records, held) if held else _hold_out(rows.records, spec.eval_percentage, spec.seed)
+    others = {Path(path).name: _texts(read_rows(source.at([path]), listener)).records for path in general}
+    return Corpus(train, held, others, rows.digest)
+
+
+def _pretrained(
+    loaded: LoadedModel, corpus: Corpus, spec: TrainingSpec, said: Mapping[str, str], place: Place, listener: Listener
+) -> PretrainResult:
+    listener({"event": "stage", "title": "Tokenising"})
+    window = min(spec.max_length or loaded.context, loaded.context)
+    shard = _tokens(loaded, corpus.train, place.folder / RUN / "tokens")
+    windows = Windows(shard, window)
+    watched = by_document(_ids(loaded, corpus.held), window)[:WATCHED_WINDOWS]
+    resolved = resolve(spec.model_copy(update={"max_length": window}), said, loaded, len(windows), listener)
+    texts = {"held-out text": corpus.held, **corpus.others}
+    before = _bits(load_model(place.base), texts, window) if place.base else {}
+    start = loaded.folder.digest() if place.base else digest(Path(place.shape))
+    task = Task(windows, watched, None, {"training text": shard.digest(), "start": start})
+    outcome = _train(loaded, resolved, task, place.folder, listener)
+    listener({"event": "stage", "title": "Scoring"})
+    after = _bits(load_model(str(place.folder)), texts, window)
+    scores = tuple(TextScore(name, len(texts[name]), before.get(name), found) for name, found in after.items())
+    data = {"digest": corpus.digest, "documents": len(corpus.train), "tokens": len(shard.ids)}
+    card = {"kind": "pretrained", "data": data, "metrics": {score.name: asdict(score) for score in scores}}
+    save_description(place.folder, loaded, resolved, card)
+    return PretrainResult(
+        place.to, outcome.steps, len(shard.ids), outcome.reason, outcome.minutes, outcome.estimated_minutes,
+        outcome.peak_memory_gb, scores,
+    )  # fmt: skip
 
 
 def _texts(rows: Rows) -> Rows:

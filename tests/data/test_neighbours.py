@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcrop.data.neighbours import THRESHOLD, clusters, crossing_pairs, signatures, similar_pairs
+from outcrop.data.crossing import crossing_pairs
+from outcrop.data.neighbours import THRESHOLD, clusters, signatures, similar_pairs
 from outcrop.data.shingles import Shingler, jaccard, normalise
 from tests.data.corpus import prompts
 

@@ -13,7 +13,7 @@ import pytest
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.files import digest
 from outcrop.data import split as splitting
-from outcrop.data.neighbours import crossing_pairs
+from outcrop.data.crossing import crossing_pairs
 from outcrop.data.reading import load
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text, answer_text, prompt_text
 from outcrop.data.split import PARTS, Split, open_split, split, write_split

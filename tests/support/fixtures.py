@@ -12,6 +12,8 @@ INTENTS = {
     "fee": "why was I charged {} a fee",
 }
 
+WORDS = ["red", "blue", "round", "heavy", "small", "late", "warm", "cold", "old", "odd", "fast", "thin", "dry"]
+
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory) -> str:
