@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.core.errors import DataError
 from outcrop.data.neighbours import THRESHOLD
 from outcrop.data.shingles import FlatShingles, Hashes, Shingler, distinct, jaccard, normalise
 
@@ -39,13 +40,15 @@ class Sets(NamedTuple):
 def crossing_pairs(texts: Sequence[str], parts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int]]:
     """Every pair of rows in different parts that is equal after normalisation, or at least `threshold` alike.
 
-    Of rows that are equal and in the same part only the first is compared.
+    Of rows that are equal and in the same part only the first is compared. Raises DataError from 2^24 rows on.
     """
     first: dict[tuple[str, str], int] = {}
     for row, (text, part) in enumerate(zip(texts, parts, strict=True)):
         first.setdefault((normalise(text), part), row)
     if not first:
         return []
+    if len(first) >= 1 << ROW_BITS:
+        raise DataError(f"{len(first):,} different rows are too many to prove a split.", "Split the data in two.")
     rows = list(first.values())
     different = [text for text, _ in first]
     number = np.unique([part for _, part in first], return_inverse=True)[1]
@@ -87,7 +90,8 @@ def _contains(ordered: Rows, keys: Rows) -> NDArray[np.bool_]:
     if not len(ordered):
         return np.zeros(len(keys), dtype=bool)
     places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
-    return ordered[places] == keys
+    found: NDArray[np.bool_] = ordered[places] == keys
+    return found
 
 
 def _sharing_pairs(sets: Sets, sizes: Rows, threshold: float) -> Iterator[tuple[Rows, Rows]]:

@@ -18,7 +18,7 @@ from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.labels import label_set
 from outcrop.data.neighbours import THRESHOLD, clusters
 from outcrop.data.records import Conversation, Pair, Record, Text, answer_text, prompt_text
-from outcrop.data.shingles import normalise
+from outcrop.data.shingles import LARGEST_MEAN, normalise
 
 PARTS = ("train", "validation", "test")
 CERTIFICATE = "split.json"
@@ -27,8 +27,9 @@ FORMAT_OF = {Pair: "prompt-completion", Conversation: "openai-chat", Text: "inpu
 
 RULE = (
     f"Prompts with a Jaccard similarity of character 5-grams of at least {THRESHOLD}, directly or through others, or "
-    "equal after NFKC, case folding and white space, stay together. Stratified on the answer where answers are "
-    "labels. Clusters are drawn in the order of a hash of the seed and the cluster's first prompt."
+    "equal after NFKC, case folding and white space, stay together; where prompts have more than "
+    f"{LARGEST_MEAN:,} 5-grams on average, a share of them drawn by hash is compared. Stratified on the answer where "
+    "answers are labels. Clusters are drawn in the order of a hash of the seed and the cluster's first prompt."
 )
 
 

@@ -124,7 +124,9 @@ def _check_is_model(name: str, path: Path) -> None:
         raise ModelError(what, _folder_remedy(name, path))
     if not (path / CONFIG).exists() and not (path / ADAPTER_CONFIG).exists():
         raise ModelError(
-            f"The folder holds no {CONFIG}, so it is no model.", "Give a Hugging Face model or PEFT adapter folder.", name
+            f"The folder holds no {CONFIG}, so it is no model.",
+            "Give a Hugging Face model or PEFT adapter folder.",
+            name,
         )
     for file in (CONFIG, TOKENIZER_CONFIG):
         if (path / file).exists() and "auto_map" in _json(path / file):

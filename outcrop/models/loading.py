@@ -48,9 +48,9 @@ def load_tokenizer(folder: ModelFolder) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything, Exception itself too
-        raise _unreadable("tokenizer", error, "Put the tokenizer.json of the model beside its weights.", folder) from None
+        raise _unreadable("tokenizer", error, "Put the model's tokenizer.json beside its weights.", folder) from None
     if not tokenizer.is_fast or not tokenizer("a").input_ids:
-        raise ModelError("The folder holds no usable tokenizer.", "Put tokenizer.json beside the weights.", folder.name)
+        raise ModelError("There is no usable tokenizer.", "Put tokenizer.json beside the weights.", folder.name)
     return tokenizer
 
 

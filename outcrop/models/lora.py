@@ -148,7 +148,7 @@ def load_adapter(model: Any, folder: ModelFolder) -> None:
         adapted.lora_A.data, adapted.lora_B.data = A.to(layer.weight.device), B.to(layer.weight.device)
         _replace(model, name, adapted)
     if not names or state:
-        found = f"{sorted(state)[0]} is none of LoRA's" if state else "there are none"
+        found = f"{min(state)} is none of LoRA's" if state else "there are none"
         raise ModelError(f"The adapter's weights cannot be used: {found}.", "Merge it with PEFT first.", folder.name)
 
 

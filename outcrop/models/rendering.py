@@ -76,7 +76,8 @@ class Renderer:
         own = tokenizer.chat_template
         own = own.get("default") if isinstance(own, dict) else own
         self.chat_template: str = self.spec.chat_template or own or DEFAULT_CHAT_TEMPLATE
-        specials = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        added = tokenizer.added_tokens_decoder.values()
+        specials = {tokenizer.eos_token, *(token.content for token in added if token.special)}
         longest_first = sorted(specials, key=lambda special: (-len(special), special))
         self._special_pattern = re.compile("|".join(map(re.escape, longest_first)))
         begin = tokenizer("a").input_ids[:1]
@@ -165,7 +166,7 @@ class Renderer:
             yield self._between(done, self._text(messages, True, origin), origin), 0.0
 
     def _turn(self, messages: Sequence[Message], origin: Origin) -> Turn:
-        """The last of the messages, an answer. What the template writes behind the closing token is the next prompt's."""
+        """The last message, an answer. What the template writes after its closing token belongs to the next prompt."""
         before, after = self._text(messages[:-1], True, origin), self._text(messages, False, origin)
         if not after.startswith(before):
             raise self._template_error("writes an answer elsewhere than after its own generation prompt", origin)
@@ -180,17 +181,22 @@ class Renderer:
         return self._continued(upto[len(done) :]) if done else self._opening(upto)
 
     def _closing_id(self) -> int:
-        turn = self._turn(PROBE, NOWHERE)
-        if PROBE[-1].content not in turn.answer:
-            raise self._template_error("leaves the answer out, or writes its header without add_generation_prompt")
-        return self._continued(turn.answer)[-1]
+        answer = self._turn(PROBE, NOWHERE).answer
+        if self._special_pattern.sub("", answer).strip() != PROBE[-1].content:
+            raise self._template_error(f"writes {answer!r} for the answer {PROBE[-1].content!r} after its prompt")
+        return self._continued(answer)[-1]
 
     def _template_error(self, does: str, origin: Origin = NOWHERE) -> ModelError:
-        place = self._where if origin == NOWHERE else str(origin)
-        return ModelError(f"The chat template {does}.", "Give the model a chat template that only appends.", place)
+        return ModelError(
+            f"The chat template {does}.",
+            "Give the model one that only appends, and closes each answer with a special token.",
+            self._where if origin == NOWHERE else str(origin),
+        )
 
     def _text(self, messages: Sequence[Message], prompting: bool, origin: Origin) -> str:
         turns = [{"role": message.role, "content": message.content} for message in messages]
+        if not turns:
+            raise DataError("No turn precedes the answer.", "Begin with a turn of the user.", str(origin))
         try:
             text = self.tokenizer.apply_chat_template(
                 turns,
@@ -227,7 +233,7 @@ class Renderer:
             if ids[: len(lead_ids)] == lead_ids:
                 return ids[len(lead_ids) :]
         raise ModelError(
-            f"The tokenizer has no fixed ids for the beginning of {text[:20]!r}.", "Use another base model.", self._where
+            f"The tokenizer has no fixed ids for the start of {text[:20]!r}.", "Use another base model.", self._where
         )
 
     def _needed_leads(self) -> list[tuple[str, list[int]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from outcrop.models.folder import write_card
+from outcrop.models.folder import GENERATION_CONFIG, write_card
 from outcrop.models.loading import LoadedModel
 
 
@@ -19,24 +20,30 @@ def save_weights(loaded: LoadedModel, state: dict[str, Tensor], folder: Path, dt
     tied = set(getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else set()
     weights = {name: state.get(name, parameter).detach() for name, parameter in model.named_parameters()}
     weights |= {name: buffer for name, buffer in model.named_buffers() if name in model.state_dict()}
-    stored = {name: tensor.to(dtype).cpu().contiguous() for name, tensor in weights.items() if name not in tied}
+    stored = {name: _stored(tensor, dtype) for name, tensor in weights.items() if name not in tied}
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
-    model.config.dtype = dtype
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    config = copy.deepcopy(model.config)
+    config.dtype, config.architectures = dtype, [type(model).__name__]
+    config.save_pretrained(folder)
+    generation = copy.deepcopy(model.generation_config)
+    generation.eos_token_id = list(loaded.renderer.stop_ids)
+    generation.to_json_file(folder / GENERATION_CONFIG, keys_to_pop=["compile_config"])  # unchecked: hubs hold odd ones
     save_tokenizer(loaded, folder)
 
 
 def save_tokenizer(loaded: LoadedModel, folder: Path) -> None:
-    """Write the tokenizer's files."""
-    loaded.tokenizer.save_pretrained(folder)
-
-
-def describe_rendering(loaded: LoadedModel) -> dict[str, Any]:
-    """What outcrop.json keeps of the renderer: its spec, with the template made explicit, and the stop ids."""
-    return {"separator": loaded.renderer.spec.separator, "chat_template": loaded.renderer.chat_template}
+    """Write the tokenizer's files, with the chat template of the renderer: other servers then render alike."""
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    tokenizer.chat_template = loaded.renderer.chat_template
+    tokenizer.save_pretrained(folder)
 
 
 def save_card(folder: Path, loaded: LoadedModel, card: dict[str, Any]) -> None:
-    """Write outcrop.json with what every model folder has, and `card`."""
-    write_card(folder, {"rendering": describe_rendering(loaded), "stop_ids": list(loaded.renderer.stop_ids), **card})
+    """Write outcrop.json: the rendering, with its chat template made explicit, the stop ids, and `card`."""
+    renderer = loaded.renderer
+    rendering = {"separator": renderer.spec.separator, "chat_template": renderer.chat_template}
+    write_card(folder, {"rendering": rendering, "stop_ids": list(renderer.stop_ids), **card})
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from outcrop.core.seeds import derive
 from outcrop.training import objective
@@ -29,14 +29,19 @@ class StepResult(NamedTuple):
 
 
 class TrainingEngine:
-    """Owns the weights of `model` while it trains. dtype is that of the computation; masters are fp32."""
+    """Owns the weights of `model` while it trains. dtype is that of the computation; masters are fp32.
+
+    Raises ModelError for a model that cannot be trained, or not by the method of `spec`.
+    """
 
     def __init__(self, model: Any, spec: TrainingSpec, dtype: torch.dtype) -> None:
         self.model, self.spec = model, spec
         parameters = prepare(model, spec)
-        self.flat = FlatWeights(parameters, dtype)
-        self._convert_frozen(parameters, dtype)
         self.trunk = Trunk(model, dropout=spec.dropout, recompute=spec.gradient_checkpointing)
+        self.flat = FlatWeights(parameters, dtype)
+        for parameter in model.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(dtype)
         self.optimizer = Optimizer(
             self.flat, weight_decay=spec.weight_decay, beta2=spec.beta2, clip_norm=spec.clip_norm
         )
@@ -44,22 +49,28 @@ class TrainingEngine:
 
     def step(self, batch: Sequence[Example], index: int, learning_rate: float) -> StepResult:
         """One optimizer step. Dropout is a pure function of (seed, index), so a repeated step repeats itself."""
+        loss, tokens = self.gradient(batch, index)
+        return StepResult(loss, self.optimizer.step(learning_rate), tokens)
+
+    def gradient(self, batch: Sequence[Example], index: int) -> tuple[float, int]:
+        """Add the gradient of a batch's mean loss to the flat buffer; returns the loss without smoothing, and how many
+        tokens were computed."""
         self.model.train()
         pieces = micro_batches(batch, self.spec.micro_batch_tokens)
         weight = total_weight(batch)
+        assert weight > 0, "a batch without supervised tokens"
         nats, tokens = torch.zeros((), device=self.device), 0
         for number, segments in enumerate(pieces):
             if self.spec.dropout or self.spec.lora_dropout:
                 torch.manual_seed(derive(self.spec.seed, "dropout", index, number))
             layout = lay_out(segments).to(self.device)
-            loss, nll = objective.cross_entropy(
-                self.trunk(layout), self.head, layout, weight, self.spec.label_smoothing
-            )
+            hidden = self.trunk(layout)
+            loss, nll = objective.cross_entropy(hidden, self.head, layout, weight, self.spec.label_smoothing)
             loss.backward()
-            self.optimizer.collect(more=len(pieces) > 1)
+            if len(pieces) > 1:
+                self.optimizer.accumulate()
             nats, tokens = nats + nll.detach(), tokens + len(layout.ids)
-        norm = self.optimizer.step(learning_rate, summed=len(pieces) > 1)
-        return StepResult(float(nats), norm, tokens)
+        return float(nats), tokens
 
     def evaluate(self, examples: Sequence[Example]) -> Evaluation:
         """Loss and teacher-forced exact match over all examples."""
@@ -77,17 +88,11 @@ class TrainingEngine:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Set what `state` returned."""
-        self.flat.master.copy_(tensors["master"])
-        self.flat.publish()
-        self.flat.grad.zero_()
+        self.restore_weights(tensors["master"])
         self.optimizer.restore(tensors)
 
-    def forget_steps(self) -> None:
-        """Make the optimizer as new, after steps that were taken at rate 0 to time them."""
-        self.optimizer.adamw.state.clear()
-
-    def _convert_frozen(self, trained: dict[str, nn.Parameter], dtype: torch.dtype) -> None:
-        mine = {id(parameter) for parameter in trained.values()}
-        for parameter in self.model.parameters():
-            if id(parameter) not in mine:
-                parameter.data = parameter.data.to(dtype)
+    def restore_weights(self, master: Tensor) -> None:
+        """Set the weights alone, and drop gradients that belonged to others."""
+        self.flat.master.copy_(master)
+        self.flat.publish()
+        self.flat.grad.zero_()

@@ -1,4 +1,4 @@
-"""Differentiable pieces with hand-written backward passes: fewer passes over memory, nothing kept that can be had again.
+"""Differentiable pieces with hand-written backward passes: few passes over memory, nothing kept that can be had again.
 
 Shapes: T flat tokens, N documents, S padded length, H heads, K key-value heads, D head width,
 E embedding, M supervised tokens, V vocabulary, R rank.
@@ -162,13 +162,15 @@ def _long_backward(grad: Tensor, Q: Tensor, K: Tensor, V: Tensor) -> tuple[Tenso
 class LowRankLinear(Function):
     """x·Wᵀ + scale·(d·Aᵀ)·Bᵀ with W frozen (Hu et al. 2021, eq. 3); d is x, or x after adapter dropout.
 
-    x, d [..., I], weight [O, I], A [R, I], B [O, R]. The frozen weight costs one product in the backward pass, not two.
+    x, d [..., I], base: W [O, I] and its bias or None, A [R, I], B [O, R]. The frozen weight costs one product in the
+    backward pass, not two.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, dropped: Tensor, weight: Tensor, bias: Tensor | None, scale: float, A: Tensor, B: Tensor
+        ctx: Any, x: Tensor, dropped: Tensor, base: tuple[Tensor, Tensor | None], scale: float, A: Tensor, B: Tensor
     ) -> Tensor:
+        weight, bias = base
         low = F.linear(dropped, A).mul_(scale)
         out = F.linear(x, weight, bias)
         out.view(-1, out.shape[-1]).addmm_(low.flatten(0, -2), B.t())
@@ -191,7 +193,7 @@ class LowRankLinear(Function):
             else:
                 grad_dropped = (grad_low @ A).view_as(dropped)
             grad_x = grad_x.view_as(dropped)
-        return grad_x, grad_dropped, None, None, None, grad_A, grad_B
+        return grad_x, grad_dropped, None, None, grad_A, grad_B
 
 
 CHUNK = 512
@@ -210,9 +212,12 @@ class LinearCrossEntropy(Function):
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        grad_weight = None
+        if ctx.needs_input_grad[1]:
+            grad_weight = torch.empty_like(weight) if len(targets) else torch.zeros_like(weight)
         total, plain = hidden.new_zeros(2, dtype=torch.float32).unbind()
-        for rows in torch.arange(len(targets), device=hidden.device).split(CHUNK):
+        for start in range(0, len(targets), CHUNK):
+            rows = slice(start, start + CHUNK)
             part, wanted, share = hidden[rows], targets[rows, None], weights[rows, None]
             logprobs = torch.log_softmax(F.linear(part, weight).float(), -1)
             nll = -logprobs.gather(1, wanted)
@@ -225,7 +230,7 @@ class LinearCrossEntropy(Function):
             if grad_hidden is not None:
                 grad_hidden[rows] = grad @ weight
             if grad_weight is not None:
-                grad_weight.addmm_(grad.t(), part, beta=0 if rows[0] == 0 else 1)
+                grad_weight.addmm_(grad.t(), part, beta=1 if start else 0)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total, plain
 

@@ -6,7 +6,7 @@ Shapes: T flat tokens, M supervised tokens, N documents of a group, S their padd
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,15 +46,14 @@ class Attention:
     """All groups of a batch, and the way back.
 
     query_slot [T]: where each row sits among the gathered queries of all groups; key_slot [T]: the same for keys;
-    row_of_query [sum N*S]: inverse of query_slot, T for pads;
-    shared: leading rows that every document outside the first group sees, too.
+    shared: leading rows that every document outside the first group sees, too; longest: tokens of a document.
     """
 
     groups: tuple[Group, ...]
     query_slot: Tensor
     key_slot: Tensor
-    row_of_query: Tensor
     shared: int
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _moved(value: Any, device: torch.device) -> Any:
         return value.to(device, non_blocking=True)
     if isinstance(value, tuple):
         return tuple(_moved(item, device) for item in value)
-    if is_dataclass(value):
+    if isinstance(value, Layout | Attention | Group):
         return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
     return value
 
@@ -90,7 +89,7 @@ def shared_prefix(segments: Sequence[Segment]) -> int:
     """Length of the longest common prefix that holds no target and leaves each document a row before its first one."""
     if len(segments) < 2 or max(len(s.ids) for s in segments) > LONG:
         return 0
-    limit = min(int(s.weights.argmax()) if s.weights.any() else len(s.ids) for s in segments) - 1
+    limit = min(int((s.weights != 0).argmax()) if s.weights.any() else len(s.ids) for s in segments) - 1
     if limit < MIN_SHARED_PREFIX:
         return 0
     first = segments[0].ids[:limit]
@@ -122,8 +121,14 @@ def lay_out(segments: Sequence[Segment]) -> Layout:
     target_rows = np.flatnonzero(weights)
     spans = [Span(0, prefix, False)] if prefix else []
     spans += [Span(int(a), int(n), bool(prefix)) for a, n in zip(starts, lengths, strict=True)]
-    tables = (ids, positions, target_rows - 1, ids[target_rows], weights[target_rows])
-    return Layout(*(torch.from_numpy(table) for table in tables), _attention(spans, prefix, len(ids)))
+    return Layout(
+        ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(positions),
+        supervised=torch.from_numpy(target_rows - 1),
+        targets=torch.from_numpy(ids[target_rows]),
+        weights=torch.from_numpy(weights[target_rows]),
+        attention=_attention(spans, prefix, len(ids)),
+    )
 
 
 def _attention(spans: list[Span], prefix: int, total: int) -> Attention:
@@ -138,8 +143,13 @@ def _attention(spans: list[Span], prefix: int, total: int) -> Attention:
         own = (rows < total) & ((rows >= prefix) | (index == 0))
         key_slot[rows[own]] = base + np.flatnonzero(own)
         base += len(rows)
-    tables = (torch.from_numpy(table) for table in (query_slot, key_slot, row_of_query))
-    return Attention(tuple(groups), *tables, prefix)
+    return Attention(
+        groups=tuple(groups),
+        query_slot=torch.from_numpy(query_slot),
+        key_slot=torch.from_numpy(key_slot),
+        shared=prefix,
+        longest=max(span.length + (prefix if span.sees_prefix else 0) for span in spans),
+    )
 
 
 def _grouped(spans: list[Span]) -> list[list[Span]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,37 +18,44 @@ class Optimizer:
 
     def __init__(self, flat: FlatWeights, *, weight_decay: float, beta2: float, clip_norm: float) -> None:
         self.flat, self.clip_norm = flat, clip_norm
-        self.pieces = [*_split(flat.master, 0, flat.decay), *_split(flat.master, flat.decay, len(flat.master))]
-        self.bounds = [(p.storage_offset(), p.storage_offset() + len(p)) for p in self.pieces]
-        decayed = sum(end <= flat.decay for _, end in self.bounds)
+        decayed, others = _cut(0, flat.decay), _cut(flat.decay, len(flat.master))
+        self.bounds = decayed + others
+        self.pieces = [flat.master[start:end].detach().requires_grad_() for start, end in self.bounds]
         self.adamw = torch.optim.AdamW(
             [
-                {"params": self.pieces[:decayed], "weight_decay": weight_decay},
-                {"params": self.pieces[decayed:], "weight_decay": 0.0},
+                {"params": self.pieces[: len(decayed)], "weight_decay": weight_decay},
+                {"params": self.pieces[len(decayed) :], "weight_decay": 0.0},
             ],
             lr=0.0,
             betas=(0.9, beta2),
             fused=True,
         )
-        self.scratch = torch.empty(max(map(len, self.pieces)), device=flat.master.device)
+        self.scratch = torch.empty(max(end - start for start, end in self.bounds), device=flat.master.device)
         self.sum: Tensor | None = None
+        self.summed = False
 
-    def collect(self, *, more: bool) -> None:
-        """After a backward pass: keep its gradient in fp32 if the step has `more` than one."""
-        if more:
-            if self.sum is None:
-                self.sum = torch.zeros_like(self.flat.master)
-            self.sum.add_(self.flat.grad)
-            self.flat.grad.zero_()
+    def accumulate(self) -> None:
+        """After a backward pass that is one of several of a step: add up its gradient in fp32."""
+        if self.flat.grad.dtype == torch.float32:
+            return  # backward passes add to it already
+        if self.sum is None:
+            self.sum = torch.zeros_like(self.flat.master)
+        self.sum.add_(self.flat.grad)
+        self.flat.grad.zero_()
+        self.summed = True
 
-    def step(self, learning_rate: float, *, summed: bool) -> float:
+    def step(self, learning_rate: float) -> float:
         """Clip, update, publish and clear the gradient. Returns the gradient norm before clipping; where that is not
         finite, nothing is updated."""
-        source = self.sum if summed and self.sum is not None else self.flat.grad
+        source = self.sum if self.sum is not None and self.summed else self.flat.grad
         norm = float(torch.stack([torch.linalg.vector_norm(self._piece(source, a, b)) for a, b in self.bounds]).norm())
-        if not torch.isfinite(torch.tensor(norm)):
-            return norm
-        shrink = min(1.0, self.clip_norm / (norm + 1e-6)) if self.clip_norm else 1.0
+        if math.isfinite(norm):
+            self._update(source, learning_rate, min(1.0, self.clip_norm / (norm + 1e-6)) if self.clip_norm else 1.0)
+        source.zero_()
+        self.summed = False
+        return norm
+
+    def _update(self, source: Tensor, learning_rate: float, shrink: float) -> None:
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
         for piece, (start, end) in zip(self.pieces, self.bounds, strict=True):
@@ -55,11 +64,13 @@ class Optimizer:
             piece.grad = None
             if self.flat.compute is not self.flat.master:
                 self.flat.compute[start:end].copy_(piece.detach())
-        source.zero_()
-        return norm
 
     def _piece(self, source: Tensor, start: int, end: int) -> Tensor:
         return self.scratch[: end - start].copy_(source[start:end])
+
+    def forget(self) -> None:
+        """Become as new: no moments, no steps."""
+        self.adamw.state.clear()
 
     def state(self) -> dict[str, Tensor]:
         """Moments as flat tensors and the step count, for a checkpoint."""
@@ -72,7 +83,7 @@ class Optimizer:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Set what `state` returned; zero steps mean an untouched optimizer."""
-        self.adamw.state.clear()
+        self.forget()
         if not float(state["steps"]):
             return
         device = self.flat.master.device
@@ -81,6 +92,5 @@ class Optimizer:
             self.adamw.state[piece] = {"step": state["steps"][0].clone().to(device), **moments}
 
 
-def _split(master: Tensor, start: int, end: int) -> list[Tensor]:
-    pieces = [master[a : min(a + PIECE, end)] for a in range(start, end, PIECE)]
-    return [piece.detach().requires_grad_() for piece in pieces]
+def _cut(start: int, end: int) -> list[tuple[int, int]]:
+    return [(a, min(a + PIECE, end)) for a in range(start, end, PIECE)]

@@ -1,14 +1,16 @@
 """From a layout to hidden states at supervised rows, through the blocks of a transformers causal language model.
 
-Our attention enters through transformers' registry. Norms and gated feed-forwards are exchanged for kernels of ours
-where a probe shows that they compute the same. Shapes: T flat tokens, M supervised rows, E embedding, H query heads,
-K key-value heads, D head width.
+Our attention enters through transformers' registry. Norms, gated feed-forwards and adapters are exchanged for kernels
+of ours where a probe shows that they compute the same. Shapes: T flat tokens, M supervised rows, E embedding,
+H query heads, K key-value heads, D head width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,36 +19,47 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from outcrop.core.errors import ModelError
 from outcrop.models.lora import LoraLinear
 from outcrop.training.kernels import DocumentAttention, Embedding, LowRankLinear, RMSNorm, SwiGLU
-from outcrop.training.layout import Layout
+from outcrop.training.layout import Layout, Segment, lay_out
 
 ATTENTION = "outcrop_documents"
+BLOCKS = ("self_attn", "attn", "attention", "mlp")
+"""What transformers calls the two parts of a layer."""
 
 
 class Trunk:
-    """A causal language model without its head, prepared for training on layouts."""
+    """A causal language model without its head, prepared for training on layouts, and put into evaluation mode.
+
+    dropout: on the output of every attention and feed-forward, in place of the model's own dropouts; recompute:
+    gradient checkpointing. Raises ModelError for a model that this way of computing does not reproduce exactly.
+    """
 
     def __init__(self, model: Any, *, dropout: float = 0.0, recompute: bool = False) -> None:
-        self.model, self.decoder = model, model.get_decoder()
-        self.head = model.get_output_embeddings()
-        if getattr(self.head, "bias", None) is not None:
-            raise ModelError(
-                "The base model's output layer has a bias, which the loss does not compute.", "Use another base model."
-            )
-        if getattr(model.config, "final_logit_softcapping", None):
-            raise ModelError(
-                "The base model caps its logits, which the loss does not compute.", "Use another base model."
-            )
+        self.model, self.decoder = model.eval(), model.get_decoder()
+        self.embedding, self.head = self.decoder.get_input_embeddings(), model.get_output_embeddings()
+        self.longest = _longest_exact(model.config)
+        probe = _Probe(model) if model.config._attn_implementation != ATTENTION else None
         ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attention)
         model.set_attn_implementation(ATTENTION)
         for module in list(model.modules()):
             _exchange(module)
-        _drop_block_outputs(self.decoder, dropout)
+        if probe:
+            probe.check(self)
+        _set_dropout(model, dropout)
+        if recompute and not model.supports_gradient_checkpointing:
+            raise ModelError(f"{type(model).__name__} cannot recompute activations.", "Leave --gradient-checkpointing out.")
         if recompute:
             model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def __call__(self, layout: Layout) -> Tensor:
-        """Hidden states [M, E] after the final norm, at the supervised rows, in order."""
-        embedded = Embedding.apply(layout.ids, self.decoder.get_input_embeddings().weight)
+        """Hidden states [M, E] after the final norm, at the supervised rows, in order.
+
+        Raises ModelError for documents longer than the model's attention reaches.
+        """
+        if self.longest is not None:
+            _refuse_longer(layout.attention.longest, self.longest)
+        table = self.embedding.weight
+        plain = type(self.embedding) is nn.Embedding
+        embedded = Embedding.apply(layout.ids, table) if plain else self.embedding(layout.ids)
         out = self.decoder(
             inputs_embeds=embedded[None],
             position_ids=layout.positions[None],
@@ -56,53 +69,109 @@ class Trunk:
         return out.last_hidden_state[0].index_select(0, layout.supervised)
 
 
+class _Probe:
+    """Two documents that share their beginning, and what the model makes of each alone before anything is exchanged.
+
+    It sees whatever training leaves out or mixes up: capped, scaled or biased logits, positions in the attention
+    mask, states that run through from document to document.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.name, device = type(model).__name__, next(model.parameters()).device
+        ids = 1 + np.arange(26) * 37 % (len(model.get_input_embeddings().weight) - 1)
+        self.documents = [ids[:8], np.concatenate([ids[:6], ids[8:]])]
+        with torch.no_grad():
+            logits = [model(input_ids=torch.from_numpy(d)[None].to(device)).logits[0] for d in self.documents]
+        self.expected = torch.cat([rows[6:-1] for rows in logits]).float()
+
+    def check(self, trunk: Trunk) -> None:
+        """Raises ModelError unless the trunk and the head give the same logits."""
+        weights = [np.r_[np.zeros(7, np.float32), np.ones(len(d) - 7, np.float32)] for d in self.documents]
+        layout = lay_out([Segment(*pair) for pair in zip(self.documents, weights, strict=True)])
+        try:
+            with torch.no_grad():
+                found = F.linear(trunk(layout.to(self.expected.device)), trunk.head.weight).float()
+        except (TypeError, ValueError, AttributeError) as error:
+            raise _unsupported(self.name, str(error)) from error
+        off = float((found - self.expected).norm() / self.expected.norm())
+        if not off < (1e-4 if trunk.head.weight.dtype == torch.float32 else 5e-2):
+            raise _unsupported(self.name, f"its logits are off by {off:.2g} of their size")
+
+
+def _unsupported(name: str, reason: str) -> ModelError:
+    return ModelError(f"{name} cannot be trained here: {reason}.", "Use a base model of another architecture.")
+
+
+def _refuse_longer(found: int, longest: int) -> None:
+    if found > longest:
+        raise ModelError(
+            f"A row of {found} tokens is longer than the {longest} over which this base model attends fully.",
+            f"Use --max-length {longest} and say with --over-long what to do with longer rows.",
+        )
+
+
+def _longest_exact(config: Any) -> int | None:
+    """Up to this length a document's positions do not depend on how long its neighbours are."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    varying = [kind for kind in kinds if kind.get("rope_type") in ("dynamic", "longrope")]
+    return min(
+        (kind.get("original_max_position_embeddings") or config.max_position_embeddings for kind in varying),
+        default=None,
+    )
+
+
 def _attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Any, **options: Any) -> tuple[Tensor, None]:
     """q [1, H, T, D], k, v [1, K, T, D] → [1, T, H, D]; `documents` is handed through by transformers."""
-    if options.get("sliding_window") or options.get("softcap"):
-        raise ModelError("The base model uses sliding-window or capped attention, which training does not compute.")
+    if "documents" not in options:
+        raise _unsupported(type(module).__name__, "it does not tell its attention where documents end")
+    if options.get("softcap"):
+        raise _unsupported(type(module).__name__, "it caps its attention scores")
+    if options.get("sliding_window"):
+        _refuse_longer(options["documents"].longest, options["sliding_window"])
     scale = options.get("scaling") or q.shape[-1] ** -0.5
     q, k, v = (x[0].transpose(0, 1) for x in (q, k, v))
     return DocumentAttention.apply(q, k, v, scale, options["documents"])[None], None
 
 
-def _exchange(module: nn.Module) -> None:
-    """Give a norm or a gated feed-forward our kernel, if its own forward pass agrees with it on a random input."""
-    name = type(module).__name__
-    ours: Any = None
-    if isinstance(module, LoraLinear):
-        width, ours = (
-            module.base.in_features,
-            lambda x: LowRankLinear.apply(
-                x,
-                F.dropout(x, module.dropout, module.training) if module.dropout else x,
-                module.base.weight,
-                module.base.bias,
-                module.scale,
-                module.lora_A,
-                module.lora_B,
-            ),
-        )
-    elif name.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
-        width, ours = module.weight.shape[0], lambda x: RMSNorm.apply(x, module.weight, module.variance_epsilon)
-    elif name.endswith("MLP") and all(hasattr(module, part) for part in ("gate_proj", "up_proj", "down_proj")):
-        width, ours = (
-            module.config.hidden_size,
-            lambda x: module.down_proj(SwiGLU.apply(module.gate_proj(x), module.up_proj(x))),
-        )
+def _exchange(module: Any) -> None:
+    """Give a module our kernel, if there is one and its own forward pass agrees with it on a random input."""
+    width, ours = _kernel(module)
     if ours is None:
         return
-    probe = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
-    probe = probe.to(next(module.parameters()))
+    probe = torch.randn(2, width, generator=torch.Generator().manual_seed(0)).to(next(module.parameters()))
+    tolerance = 1e-5 if probe.dtype == torch.float32 else 2e-2
     with torch.no_grad():
-        expected = module(probe)
-        if torch.allclose(
-            ours(probe).float(), expected.float(), rtol=2e-2, atol=1e-5 + 2e-2 * expected.abs().max().item()
-        ):
-            module.forward = ours
+        expected, found = module(probe).float(), ours(probe).float()
+    if torch.allclose(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max())):
+        module.forward = ours
 
 
-def _drop_block_outputs(decoder: nn.Module, dropout: float) -> None:
+def _kernel(module: Any) -> tuple[int, Callable[[Tensor], Tensor] | None]:
+    """The width of a module's input, and what would compute the same in less time."""
+    name = type(module).__name__
+    if isinstance(module, LoraLinear):
+        return module.base.in_features, lambda x: _adapted(module, x)
+    if name.endswith("RMSNorm") and all(hasattr(module, part) for part in ("weight", "variance_epsilon")):
+        return len(module.weight), lambda x: RMSNorm.apply(x, module.weight, module.variance_epsilon)
+    if name.endswith("MLP") and all(hasattr(module, part) for part in ("gate_proj", "up_proj", "down_proj")):
+        gate = module.gate_proj.base if isinstance(module.gate_proj, LoraLinear) else module.gate_proj
+        return gate.in_features, lambda x: module.down_proj(SwiGLU.apply(module.gate_proj(x), module.up_proj(x)))
+    return 0, None
+
+
+def _adapted(layer: LoraLinear, x: Tensor) -> Tensor:
+    dropped = F.dropout(x, layer.dropout, layer.training) if layer.dropout else x
+    return LowRankLinear.apply(
+        x, dropped, (layer.base.weight, layer.base.bias), layer.scale, layer.lora_A, layer.lora_B
+    )
+
+
+def _set_dropout(model: Any, dropout: float) -> None:
     """Dropout on what every attention and feed-forward adds to the residual stream (Vaswani et al. 2017, §5.4)."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     if not dropout:
         return
 
@@ -112,6 +181,11 @@ def _drop_block_outputs(decoder: nn.Module, dropout: float) -> None:
         first = F.dropout(output[0] if isinstance(output, tuple) else output, dropout)
         return (first, *output[1:]) if isinstance(output, tuple) else first
 
-    for name, module in decoder.named_modules():
-        if name.rpartition(".")[2] in ("self_attn", "mlp"):
-            module.register_forward_hook(hook)
+    blocks = [module for name, module in model.named_modules() if name.rpartition(".")[2] in BLOCKS]
+    if len(blocks) != 2 * model.config.num_hidden_layers:
+        raise ModelError(
+            f"The layers of {type(model).__name__} are not built of attention and feed-forward, so --dropout has no place.",
+            "Leave --dropout out.",
+        )
+    for block in blocks:
+        block.register_forward_hook(hook)

@@ -20,9 +20,10 @@ from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult, Preparation, TrainingCurves
 from outcrop.evaluation.results import Problem as ReportedProblem
+from outcrop.models.fitting import fit
 from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
-from outcrop.models.rendering import Rendered, fit
+from outcrop.models.rendering import Rendered
 from outcrop.training.batches import from_rows
 from outcrop.training.engine import TrainingEngine
 from outcrop.training.journal import read_journal, write_metrics
@@ -181,15 +182,15 @@ def _labelled(rows: Rows) -> Rows:
 def _rendered(
     loaded: LoadedModel, records: Sequence[Record], context: int, over_long: str, listener: Listener
 ) -> list[Rendered]:
-    rows = [loaded.renderer.render(record) for record in records]
-    fitted = fit(rows, context, over_long, keep_first=loaded.renderer.begin_tokens)
+    fitted = fit(loaded.renderer, records, context, over_long)
     if fitted.cut or fitted.dropped:
+        earlier = f" ({fitted.answers_left_out} answers of early turns with them)" if fitted.answers_left_out else ""
         listener(
             {
                 "event": "warning",
                 "code": "over-long",
                 "message": (
-                    f"Of {len(rows)} rows {fitted.cut} prompts are cut at their start to {context} tokens, "
+                    f"Of {len(records)} rows {fitted.cut} prompts are cut at their start to {context} tokens{earlier}, "
                     f"and {fitted.dropped} rows are dropped."
                 ),
             }

@@ -73,6 +73,21 @@ def test_crossing_pairs_are_all_that_brute_force_finds(seed: int) -> None:
     assert crossing_pairs(texts, ["a"] * len(texts)) == []
 
 
+def test_crossing_pairs_of_long_texts_are_all_that_brute_force_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outcrop.data.crossing.CHUNK_PAIRS", 50)
+    draw = random.Random(0)
+    texts = [" ".join(queries(14, seed)) for seed in range(30)]
+    for text in texts[:20]:
+        words = text.split()
+        for place in draw.sample(range(len(words)), draw.randint(1, len(words) // 12)):
+            words[place] = draw.choice(["delta", "sigma", "omega"])
+        texts.append(" ".join(words))
+    parts = [draw.choice("abc") for _ in texts]
+    expected = {(left, right) for left, right in near_pairs_by_hand(texts) if parts[left] != parts[right]}
+    assert 3 < len(expected) < 20
+    assert set(crossing_pairs(texts, parts)) == expected
+
+
 @given(st.lists(st.text(max_size=20), max_size=6))
 def test_similarity_is_jaccard_of_character_5_grams(texts: list[str]) -> None:
     flat = Shingler().flat([normalise(text) for text in texts])
