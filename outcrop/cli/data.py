@@ -12,11 +12,21 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from outcrop.cli.console import message_console, print_json, result_console, visible
+from outcrop.cli.console import Output, message_console, print_json, result_console, visible
 from outcrop.cli.help import Command, CommandGroup
-from outcrop.cli.options import RECORDS, FormatOption, MapOption, OutputOption, OverwriteOption, TemplateOption
+from outcrop.cli.mask import render as render_mask
+from outcrop.cli.options import (
+    MODEL_WORDS,
+    RECORDS,
+    FormatOption,
+    MapOption,
+    OutputOption,
+    OverwriteOption,
+    TemplateOption,
+)
 from outcrop.cli.progress import progress
 from outcrop.cli.results import figures_and_tables
+from outcrop.cli.workflows import load
 from outcrop.core.errors import UsageError
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
@@ -48,6 +58,10 @@ LabelsOption = Annotated[
     Path | None, typer.Option("--labels", metavar="FILE", help="The labels that answers may be, one per line.")
 ]
 MaxCharsOption = Annotated[int | None, typer.Option("--max-chars", metavar="N", help="Longest row, in characters.")]
+MaskOption = Annotated[bool, typer.Option("--mask", help="Show the tokens that --base would be trained on.")]
+BaseOption = Annotated[
+    str, typer.Option("--base", metavar="MODEL", help=f"With --mask, whose tokenizer and chat template: {MODEL_WORDS}.")
+]
 RowsOption = Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many records to show.")]
 FolderOption = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to make.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]
@@ -123,14 +137,25 @@ def show_records(
     files: FilesArgument,
     *,
     rows: RowsOption = 3,
+    mask: MaskOption = False,
+    base: BaseOption = "",
     columns: MapOption = "",
     template: TemplateOption = "",
     roles: RolesOption = "",
     record_format: FormatOption = "",
     output: OutputOption = "text",
 ) -> None:
-    """Show the first records as they are read, with the place each comes from."""
+    """Show the first records as they are read, with the place each comes from.
+
+    With --mask as the tokens that training would see, the trained ones marked.
+    """
+    if mask != bool(base):
+        missing, given = ("--base", "--mask") if mask else ("--mask", "--base")
+        raise UsageError(f"{given} needs {missing}.", "Give both to see what would be trained: --mask --base MODEL.")
     mapping = Mapping.from_text(columns, template, roles)
+    if mask:
+        _show_mask(base, files, mapping, record_format, rows, output)
+        return
     problems = Problems()
     records = list(islice(read(files, mapping, record_format or None, problems), rows))
     if not records:
@@ -142,6 +167,24 @@ def show_records(
     console.print(Group(*(_record(record) for record in records)), soft_wrap=not console.is_terminal)
     if problems:
         message_console().print(_problems(problems))
+
+
+def _show_mask(
+    base: str, files: list[str], mapping: Mapping | None, record_format: str, rows: int, output: Output
+) -> None:
+    with progress(message_console()) as listener:
+        listener({"event": "stage", "title": "Loading the libraries"})
+        result = load("show-mask")(base, files, mapping, record_format or None, rows, listener)
+    if output == "json":
+        print_json(result.as_dict())
+        return
+    console = result_console()
+    console.print(render_mask(result.rows), soft_wrap=not console.is_terminal)
+    if result.over_long:
+        warning = f"{len(result.over_long)} of these rows exceed the model's context of {result.context:,} tokens."
+        message_console().print(Text(f"warning: {warning}", "yellow"))
+    if result.problems:
+        message_console().print(_problems(result.problems))
 
 
 def _labels(path: Path) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from outcrop.cli.console import Output, message_console, print_json, visible
@@ -54,9 +53,9 @@ def render(error: OutcropError) -> RenderableType:
     problems = _problems(error)
     message = error.message.partition("\n")[0] if problems else error.message
     parts: list[RenderableType] = [Text.assemble(("error", "bold red"), ": ", (visible(message), "bold"))]
-    parts += [
-        Padding(_problem(group), (1, 0, 0, 2), expand=False) for group in problems if group["severity"] == "error"
-    ]
+    for group in problems:
+        if group["severity"] == "error":
+            parts += [Text(), *(Text.assemble("  ", line) for line in _problem(group))]
     warnings = sum(group["count"] for group in problems if group["severity"] == "warning")
     if warnings:
         count = "1 warning" if warnings == 1 else f"{warnings:,} warnings"
@@ -74,10 +73,11 @@ def _problems(error: OutcropError) -> list[Mapping[str, Any]]:
     return list(found.get("problems", ()))
 
 
-def _problem(group: Mapping[str, Any]) -> RenderableType:
+def _problem(group: Mapping[str, Any]) -> Iterator[Text]:
     """One kind of problem: code, count, meaning, first places, remedy."""
-    head = Text.assemble((group["code"], "bold red"), f" × {group['count']:,}  ", visible(group["message"]))
-    return Group(head, *_places(group), Text.assemble(("  → ", "green"), visible(group["remedy"])))
+    yield Text.assemble((group["code"], "bold red"), f" × {group['count']:,}  ", visible(group["message"]))
+    yield from _places(group)
+    yield Text.assemble(("  → ", "green"), visible(group["remedy"]))
 
 
 def _places(group: Mapping[str, Any]) -> Iterator[Text]:

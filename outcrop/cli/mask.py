@@ -39,7 +39,7 @@ def render(rows: Sequence[MaskedTokens]) -> RenderableType:
     parts: list[RenderableType] = [_legend(), Text()]
     for row in rows:
         title = f"{visible(row.origin)} · {_share(_trained(row), len(row.tokens))}"
-        parts += [Rule(Text(title, "dim"), align="left", style="dim"), _row_text(row.tokens)]
+        parts += [Text(f"── {title}", "dim"), _row_text(row.tokens)]
     parts += [Rule(style="dim"), Text(f"All {len(rows)} rows shown: {_share(trained, total)}", "bold")]
     return Group(*parts)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -47,19 +44,12 @@ def show_model(model: ModelArgument, *, output: OutputOption = "text") -> None:
         result_console().print(f"The folder has no {CARD}: it was not made by Outcrop.", style="dim")
 
 
-def parameters(weights: Path) -> int:
-    """The number of weights in a safetensors file, from its header: 8 bytes of length, little endian, then JSON."""
-    with weights.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-
-
 def _facts(model: ModelFolder) -> dict[str, Any]:
     return {
         "name": model.name,
         "folder": str(model.path),
         "adapter_of": model.base.name if model.base else None,
-        "parameters": sum(parameters(path) for path in model.weights),
+        "parameters": model.parameters,
         "bytes": sum(path.stat().st_size for path in model.path.iterdir() if path.is_file()),
         CARD: model.card,
     }

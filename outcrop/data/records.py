@@ -12,13 +12,13 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a record came from: file as the user named it, 1-based line (or row, for tables)."""
+    """Where a record came from: file as the user named it, 1-based line (or row, for tables); 0 for none."""
 
     file: str
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 NOWHERE = Origin("<memory>", 0)

@@ -34,9 +34,11 @@ def fit(renderer: Renderer, records: Sequence[Record], max_length: int, over_lon
     long = [row for row in rendered if len(row.token_ids) > max_length]
     if long and over_long == "refuse":
         longest = max(len(row.token_ids) for row in long)
-        places = ", ".join(str(row.origin) for row in long[:NAMED_ROWS]) + (" …" if len(long) > NAMED_ROWS else "")
+        places = ", ".join(str(row.origin) for row in long[:NAMED_ROWS])
+        more = " and others" if len(long) > NAMED_ROWS else ""
         raise DataError(
-            f"{len(long)} of {len(records)} rows are longer than {max_length} tokens (longest {longest}): {places}.",
+            f"{len(long)} of {len(records)} rows are longer than {max_length} tokens (longest {longest}): "
+            f"{places}{more}.",
             "Say what to do with them: --over-long cut-prompt (the answer is never cut) or --over-long drop.",
         )
     rows: list[Rendered] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,11 @@ class ModelFolder:
     def read(self, file: str) -> dict[str, Any]:
         """One of the folder's JSON objects, empty where the file is absent. Raises ModelError for a broken one."""
         return _json(self.path / file) if (self.path / file).exists() else {}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are, from the files' headers. Raises ModelError for a broken file."""
+        return sum(_numbers(path) for path in self.weights)
 
     def digest(self) -> str:
         """One digest of weights, configuration and tokenizer: the identity of this model."""
@@ -112,9 +118,9 @@ def _fetch(repository: str, name: str) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=list(DOWNLOADED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.')}"
         raise ModelError(
-            f"{name} cannot be fetched: {type(error).__name__}.",
-            "Check the name and the network, or give a local folder.",
+            f"{name} cannot be fetched: {reason}.", "Check the name and the network, or give a local folder."
         ) from None
 
 
@@ -181,3 +187,14 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{path.name} is not a JSON object.", "Restore the file.", str(path))
     return value
+
+
+def _numbers(weights: Path) -> int:
+    """A safetensors file is 8 bytes of length, little endian, a JSON header of that length, and the tensors."""
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, weights.stat().st_size)))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (ValueError, AttributeError, TypeError, KeyError):
+        raise ModelError(f"{weights.name} is not safetensors.", "Restore the file.", str(weights)) from None

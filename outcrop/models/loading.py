@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.core.errors import ModelError
 from outcrop.models import lora
-from outcrop.models.folder import CONFIG, GENERATION_CONFIG, TOKENIZER_CONFIG, ModelFolder, find_model
+from outcrop.models.folder import CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, ModelFolder, find_model
 from outcrop.models.rendering import Renderer, RenderingSpec
+
+LONGEST_REASON = 300
+TOKENIZER_FILES = (TOKENIZER, "tokenizer.model")
 
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
@@ -45,13 +50,10 @@ def load_tokenizer(folder: ModelFolder) -> Any:
     """The folder's tokenizer, or that of its base. Raises ModelError where there is none."""
     if folder.base is not None and not (folder.path / TOKENIZER_CONFIG).exists():
         return load_tokenizer(folder.base)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything, Exception itself too
-        raise _unreadable("tokenizer", error, "Put the model's tokenizer.json beside its weights.", folder) from None
-    if not tokenizer.is_fast or not tokenizer("a").input_ids:
-        raise ModelError("There is no usable tokenizer.", "Put tokenizer.json beside the weights.", folder.name)
-    return tokenizer
+    if not any((folder.path / file).exists() for file in TOKENIZER_FILES):
+        raise ModelError("The folder holds no tokenizer.", f"Put {TOKENIZER} beside the weights.", folder.name)
+    with _reading("tokenizer", folder):
+        return AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
 
 
 def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:
@@ -84,20 +86,22 @@ def _weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
         lora.merge(model)
         lora.load_adapter(model, folder)
         return model
-    try:
+    if "quantization_config" in folder.read(CONFIG):
+        raise ModelError("The weights are quantised.", "Take the model's weights in full precision.", folder.name)
+    with _reading("model", folder):
         model, account = AutoModelForCausalLM.from_pretrained(
             str(folder.path),
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything
-        raise _unreadable("model", error, "Restore the files of the folder.", folder) from None
-    if missing := sorted(account["missing_keys"]):
+    wrong = sorted({*account["missing_keys"], *(key for key, *_ in account["mismatched_keys"])})
+    if wrong:
         raise ModelError(
-            f"The weights lack {len(missing)} tensors of this architecture: {', '.join(missing[:3])}.",
+            f"{len(wrong)} tensors are missing or have another shape than {CONFIG} says: {', '.join(wrong[:3])}.",
             "Restore the files of the folder.",
             folder.name,
         )
@@ -115,9 +119,16 @@ def _check_vocabulary(tokenizer: Any, embeddings: int, name: str) -> None:
         )
 
 
-def _unreadable(what: str, error: Exception, remedy: str, folder: ModelFolder) -> ModelError:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    return ModelError(f"The {what} cannot be loaded: {first}.", remedy, folder.name)
+@contextmanager
+def _reading(what: str, folder: ModelFolder) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything, Exception itself too
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + " …"
+        raise ModelError(
+            f"The {what} cannot be read: {reason}.", "Restore the files of the folder.", folder.name
+        ) from None
 
 
 def _eos_ids(folder: ModelFolder) -> list[int]:

@@ -48,9 +48,9 @@ class ShapeSpec(Spec):
         """Read SHAPE.toml. Raises UsageError saying what is wrong."""
         try:
             return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")), where=str(path))
-        except OSError:
-            raise UsageError(f"There is no shape file {path}.", "Give a .toml file.") from None
-        except tomllib.TOMLDecodeError as error:
+        except OSError as error:
+            raise UsageError(f"The shape cannot be read: {error.strerror}.", "Give a .toml file.", str(path)) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"The shape is not TOML: {error}.", "Write name = value lines.", str(path)) from None
 
 
@@ -88,7 +88,6 @@ def learn_tokenizer(texts: Iterable[str], shape: ShapeSpec) -> Any:
 
 def new_model(shape: ShapeSpec, tokenizer: Any, seed: int) -> Any:
     """A model of this shape with random weights that are a pure function of the seed."""
-    torch.manual_seed(derive(seed, "new model"))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden,
@@ -105,4 +104,6 @@ def new_model(shape: ShapeSpec, tokenizer: Any, seed: int) -> Any:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "new model"))
+        return LlamaForCausalLM(config)

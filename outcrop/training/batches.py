@@ -1,12 +1,14 @@
-"""Which rows make up step k: a pure function of (seed, k), so that resuming, or computing in other pieces, changes nothing."""
+"""Which rows make up step k: a pure function of (seed, k), so that resuming or computing in pieces changes nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from outcrop.core.seeds import derive
 from outcrop.models.rendering import Rendered
@@ -18,7 +20,7 @@ Example = tuple[Segment, ...]
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Steps over `rows` rows: every row once an epoch, in an order drawn anew for each; the last batch may be smaller."""
+    """Steps over `rows` rows: each row once an epoch, in an order drawn anew; the last batch may be smaller."""
 
     rows: int
     batch_size: int
@@ -32,8 +34,13 @@ class BatchPlan:
     def step(self, k: int) -> list[int]:
         """Row numbers of step k, k ≥ 0."""
         epoch, index = divmod(k, self.steps_per_epoch)
-        order = np.random.default_rng(derive(self.seed, "epoch", epoch)).permutation(self.rows)
+        order = _order(self.rows, derive(self.seed, "epoch", epoch))
         return [int(row) for row in order[index * self.batch_size : (index + 1) * self.batch_size]]
+
+
+@lru_cache(maxsize=2)
+def _order(rows: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(rows)
 
 
 def from_rows(rows: Sequence[Rendered]) -> list[Example]:

@@ -33,8 +33,8 @@ class Estimate:
 def measure(
     engine: TrainingEngine, plan: BatchPlan, examples: Sequence[Example], evaluation_seconds: float
 ) -> Estimate:
-    """Time steps spread over the first epoch after one to warm up, the largest batch of the sample among them."""
-    step_numbers = sorted({round(i * (plan.steps_per_epoch - 1) / (TIMED_STEPS - 1)) for i in range(TIMED_STEPS)})
+    """Time steps spread over the first epoch, after one to warm up. Leaves weights and optimizer as they were."""
+    step_numbers = sorted({i * (plan.steps_per_epoch - 1) // (TIMED_STEPS - 1) for i in range(TIMED_STEPS)})
     batches = [[examples[row] for row in plan.step(k)] for k in step_numbers]
     engine.step(batches[0], 0, 0.0)
     seconds = []
@@ -42,7 +42,7 @@ def measure(
         start = time.perf_counter()
         engine.step(batch, 0, 0.0)
         seconds.append(time.perf_counter() - start)
-    engine.forget_steps()
+    engine.optimizer.forget()
     return Estimate(mean(seconds), evaluation_seconds, peak_memory_gb())
 
 

@@ -12,8 +12,9 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from outcrop.core.errors import JobFailed
 from outcrop.core.events import Event, Listener
 from outcrop.core.files import write_atomic
 
@@ -21,19 +22,24 @@ TIMINGS = ("tokens_per_s", "eta_s", "seconds", "minutes", "peak_memory_gb", "est
 
 
 class Journal:
-    """Appends events to a file and tells a listener. `keep` is how many bytes of an earlier run's file still hold."""
+    """Appends events to a file and tells a listener. `keep` is how many bytes of an earlier run's file still hold.
+
+    Raises JobFailed if there are fewer.
+    """
 
     def __init__(self, path: Path, listener: Listener, keep: int = 0) -> None:
-        self.path, self.listener = path, listener
-        with path.open("ab") as file:
-            file.truncate(keep)
+        self.listener = listener
+        if keep and (not path.exists() or path.stat().st_size < keep):
+            raise JobFailed("The journal lost its end.", "Start anew with --overwrite.", str(path))
         self._file = path.open("ab")
+        self._file.truncate(keep)
+        self._file.seek(keep)
 
     def write(self, kind: str, **fields: Any) -> None:
         """Record an event of this kind and pass it on with its timings."""
         event: Event = {"event": kind, **fields}
         recorded = {name: value for name, value in event.items() if name not in TIMINGS}
-        self._file.write((json.dumps(recorded) + "\n").encode())
+        self._file.write((json.dumps(recorded, allow_nan=False) + "\n").encode())
         self.listener(event)
 
     def tell(self, kind: str, **fields: Any) -> None:
@@ -46,8 +52,10 @@ class Journal:
         os.fsync(self._file.fileno())
         return self._file.tell()
 
-    def close(self) -> None:
-        """Flush and close."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.flush()
         self._file.close()
 

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import Any, Literal, NamedTuple
 
 from outcrop.core.errors import Diverged, UsageError
 from outcrop.core.events import Listener
 from outcrop.training import checkpoints
 from outcrop.training.batches import BatchPlan, Example
-from outcrop.training.checkpoints import Checkpoint
+from outcrop.training.checkpoints import BestWeights, Checkpoint
 from outcrop.training.engine import StepResult, TrainingEngine
 from outcrop.training.estimate import measure, peak_memory_gb
 from outcrop.training.journal import Journal
+from outcrop.training.progress import Progress
 from outcrop.training.schedules import learning_rate
 from outcrop.training.scoring import Evaluation
 from outcrop.training.spec import TrainingSpec
-from outcrop.training.stopping import DivergenceWatch, EarlyStopping, overfitting
+from outcrop.training.stopping import DivergenceWatch, EarlyStopping
 
-StopReason = Literal["finished", "early stopping", "time limit", "diverged"]
+
+class Stop(NamedTuple):
+    """Why training ended, in a word and in a sentence."""
+
+    reason: Literal["finished", "early stopping", "time limit", "diverged"]
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Task:
 class Outcome:
     """How training went. The engine holds the best weights when the loop returns."""
 
-    reason: StopReason
+    reason: str
     steps: int
     best_step: int
     before: Evaluation | None
@@ -61,144 +65,159 @@ class TrainingRun:
     def __init__(
         self, engine: TrainingEngine, task: Task, spec: TrainingSpec, folder: Path, listener: Listener
     ) -> None:
-        if spec.learning_rate is None or spec.warmup_steps is None:
-            raise AssertionError("the loop takes a resolved spec")
-        self.engine, self.task, self.spec, self.folder = engine, task, spec, folder
+        if spec.select_by == "metric" and task.metric is None:
+            raise UsageError("These rows have no task metric to select by.", "Use --select-by validation_loss.")
+        self.engine, self.task, self.spec, self.folder, self.listener = engine, task, spec, folder, listener
         self.plan = BatchPlan(len(task.examples), spec.batch_size, spec.seed)
-        self.total = self.plan.steps_per_epoch * spec.epochs
         by_metric = task.metric is not None and spec.select_by != "validation_loss"
-        self.stopping = EarlyStopping(spec.early_stopping_threshold, spec.early_stopping_patience, by_metric)
-        self.watch = DivergenceWatch()
-        self.history: list[tuple[float, float]] = []  # training and validation loss at each evaluation
-        self.losses_since: list[float] = []
-        self.before: Evaluation | None = None
-        self.step = 0
-        self.spent = 0.0  # seconds of earlier attempts and this one
-        folder.mkdir(parents=True, exist_ok=True)
-        found, damaged = checkpoints.newest(folder / "checkpoints")
-        self.journal = Journal(folder / "journal.jsonl", listener, keep=found.state["journal"] if found else 0)
-        for name in damaged:
-            self.journal.tell(
-                "warning", code="damaged-checkpoint", message=f"{name} is incomplete and was passed over."
-            )
-        self.minutes = 0.0  # estimated
-        if found:
-            self._restore(found)
-        else:
-            self._begin()
+        stopping = EarlyStopping(spec.early_stopping_threshold, spec.early_stopping_patience, by_metric)
+        self.progress = Progress(stopping, DivergenceWatch(), self._planned)
+        self.best = BestWeights(folder)
+        self.started = self.saved = time.perf_counter()
 
     def run(self) -> Outcome:
-        """Train to the end. Raises Diverged if the loss is lost before any weights were worth keeping."""
-        started = saved = time.perf_counter()
-        reason: StopReason = "finished"
-        message = ""
-        while self.step < self.total:
-            result, seconds = self._step()
-            if problem := self.watch.check(result.loss, result.gradient_norm):
-                reason, message = (
-                    "diverged",
-                    f"{problem[0].upper()}{problem[1:]} at step {self.step}. Try a lower learning rate.",
-                )
-                break
-            self.step += 1
-            self._report(result, seconds, started)
-            if self._evaluation_due() and self._evaluate():
-                reason = "early stopping"
-                message = (
-                    f"No improvement of {self.spec.early_stopping_threshold:g} in {self.stopping.waited} evaluations."
-                )
-                break
-            if time.perf_counter() - saved >= self.spec.checkpoint_minutes * 60 and self.step < self.total:
-                self._save(started)
-                saved = time.perf_counter()
-        return self._end(reason, message, started)
+        """Train to the end, from the newest whole checkpoint in the folder if there is one.
+
+        Raises UsageError if that is of other data or parameters, and Diverged if the loss is lost before any weights
+        were worth keeping.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        found, damaged = checkpoints.newest(self.folder / "checkpoints")
+        if found:
+            self._refuse_changes(found.state["identity"])
+        keep = found.state["journal"] if found else 0
+        with Journal(self.folder / "journal.jsonl", self.listener, keep) as self.journal:
+            for name in damaged:
+                message = f"{name} is incomplete and was passed over."
+                self.journal.tell("warning", code="damaged-checkpoint", message=message)
+            if found:
+                self._resume(found)
+            else:
+                self._begin()
+            self.started = self.saved = time.perf_counter()
+            stop = None
+            while stop is None and self.progress.step < self.progress.total:
+                stop = self._advance()
+            return self._end(stop or self._reached_the_end())
+
+    @property
+    def _planned(self) -> int:
+        return self.plan.steps_per_epoch * self.spec.epochs
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds of training, earlier attempts included."""
+        return self.progress.seconds + time.perf_counter() - self.started
+
+    def _resume(self, found: Checkpoint) -> None:
+        self.engine.restore(found.tensors)
+        self.progress.restore(found.state["progress"])
+        self.journal.tell("resumed", step=found.step)
 
     def _begin(self) -> None:
         """The first evaluation, and the estimate; a time limit becomes a number of steps here, once and for all."""
         start = time.perf_counter()
-        self.before = self._measure_validation()
+        before = self._measure_validation()
         seconds = time.perf_counter() - start
-        if self.before:
-            self.stopping.update(0, self._watched(self.before))
-            self._keep_best()
-            self._journal_evaluation(self.before, best=True)
+        if before:
+            if not math.isfinite(before.loss):
+                raise Diverged("The base model's own loss is not a number.", "Check its weights, or take another one.")
+            self.progress.before = before
+            self._note(before)
         estimate = measure(self.engine, self.plan, self.task.examples, seconds)
-        evaluations = self.spec.epochs * self.spec.evaluations_per_epoch if self.task.validation else 0
-        if self.spec.max_minutes is not None:
-            per_step = estimate.minutes(self.total, evaluations) / self.total
-            self.total = max(1, min(self.total, int(self.spec.max_minutes / per_step)))
-        share = self.total / (self.plan.steps_per_epoch * self.spec.epochs)
-        self.minutes = estimate.minutes(self.total, round(evaluations * share))
+        each = min(self.spec.evaluations_per_epoch, self.plan.steps_per_epoch) if self.task.validation else 0
+        minutes = estimate.minutes(self._planned, self.spec.epochs * each)
+        if self.spec.max_minutes is not None and minutes > self.spec.max_minutes:
+            self.progress.total = max(1, int(self._planned * self.spec.max_minutes / minutes))
+        self.progress.estimated_minutes = minutes * self.progress.total / self._planned
         self.journal.tell(
             "estimate",
-            minutes=self.minutes,
+            minutes=self.progress.estimated_minutes,
             peak_memory_gb=estimate.peak_memory_gb,
-            steps=self.total,
+            steps=self.progress.total,
             step_seconds=estimate.step_seconds,
         )
 
-    def _step(self) -> tuple[StepResult, float]:
+    def _advance(self) -> Stop | None:
+        """A step and what is due after it; returns why training should end, if it should."""
+        progress = self.progress
         start = time.perf_counter()
-        assert self.spec.learning_rate is not None and self.spec.warmup_steps is not None
-        self.rate = learning_rate(
-            self.step,
+        rate = self._rate(progress.step)
+        batch = [self.task.examples[row] for row in self.plan.step(progress.step)]
+        result = self.engine.step(batch, progress.step, rate)
+        progress.step += 1
+        if problem := progress.watch.check(result.loss, result.gradient_norm):
+            return self._diverged(problem)
+        self._report(result, rate, time.perf_counter() - start)
+        stop = self._evaluate() if self._evaluation_due() else None
+        due = time.perf_counter() - self.saved >= self.spec.checkpoint_minutes * 60
+        if stop is None and due and progress.step < progress.total:
+            self._save()
+        return stop
+
+    def _rate(self, step: int) -> float:
+        assert self.spec.learning_rate is not None, "the loop takes a resolved spec"
+        assert self.spec.warmup_steps is not None, "the loop takes a resolved spec"
+        return learning_rate(
+            step,
             peak=self.spec.learning_rate * self.spec.learning_rate_multiplier,
             schedule=self.spec.schedule,
-            warmup=min(self.spec.warmup_steps, self.total),
-            total=self.total,
+            warmup=min(self.spec.warmup_steps, self.progress.total),
+            total=self.progress.total,
         )
-        batch = [self.task.examples[row] for row in self.plan.step(self.step)]
-        result = self.engine.step(batch, self.step, self.rate)
-        return result, time.perf_counter() - start
 
-    def _report(self, result: StepResult, seconds: float, started: float) -> None:
-        self.losses_since.append(result.loss)
+    def _report(self, result: StepResult, rate: float, seconds: float) -> None:
+        progress = self.progress
+        progress.recent.append(result.loss)
         self.journal.write(
             "step",
-            step=self.step,
-            steps=self.total,
+            step=progress.step,
+            steps=progress.total,
             epoch=self._epoch(),
             loss=result.loss,
-            learning_rate=self.rate,
+            learning_rate=rate,
             gradient_norm=result.gradient_norm,
             tokens_per_s=result.tokens / seconds,
-            eta_s=(self.spent + time.perf_counter() - started) / self.step * (self.total - self.step),
+            eta_s=self._elapsed / progress.step * (progress.total - progress.step),
         )
 
     def _epoch(self) -> int:
-        return (self.step - 1) // self.plan.steps_per_epoch + 1
+        return math.ceil(self.progress.step / self.plan.steps_per_epoch)
 
     def _evaluation_due(self) -> bool:
-        within = (self.step - 1) % self.plan.steps_per_epoch + 1
-        each = self.plan.steps_per_epoch / self.spec.evaluations_per_epoch
-        due = int(within / each) > int((within - 1) / each)
-        return bool(self.task.validation) and (due or self.step == self.total)
+        """evaluations_per_epoch times in each epoch, evenly, the last time at its end; and after the last step."""
+        within, each = (self.progress.step - 1) % self.plan.steps_per_epoch, self.spec.evaluations_per_epoch
+        due = (within + 1) * each // self.plan.steps_per_epoch > within * each // self.plan.steps_per_epoch
+        return bool(self.task.validation) and (due or self.progress.step == self.progress.total)
 
-    def _evaluate(self) -> bool:
-        """Evaluate, keep the weights if they are the best; returns whether patience has run out."""
+    def _evaluate(self) -> Stop | None:
+        """Evaluate, and keep the weights if they are the best; returns why training should end, if it should."""
         found = self._measure_validation()
-        assert found is not None
-        best = self.stopping.update(self.step, self._watched(found))
-        if best:
-            self._keep_best()
-        self._journal_evaluation(found, best=best)
-        self.history.append((sum(self.losses_since) / max(1, len(self.losses_since)), found.loss))
-        self.losses_since = []
-        if overfitting([h[0] for h in self.history], [h[1] for h in self.history]):
-            self.journal.write(
-                "warning",
-                code="overfitting",
-                message=(
-                    f"Validation loss rose to {found.loss:.4g} while training loss kept falling: the model is learning the rows by heart."
-                ),
+        assert found is not None, "nothing to evaluate on"
+        if not math.isfinite(found.loss):
+            return self._diverged("the validation loss is no longer a number")
+        self._note(found)
+        if self.progress.remember(found):
+            message = (
+                f"Validation loss rose to {found.loss:.4g} while training loss kept falling: "
+                "the model is learning the rows by heart."
             )
-        return self.stopping.exhausted
+            self.journal.write("warning", code="overfitting", message=message)
+        if not self.progress.stopping.exhausted:
+            return None
+        threshold, waited = self.spec.early_stopping_threshold, self.progress.stopping.waited
+        return Stop("early stopping", f"No improvement of {threshold:g} or more in {waited} evaluations.")
 
-    def _journal_evaluation(self, found: Evaluation, *, best: bool) -> None:
+    def _note(self, found: Evaluation) -> None:
+        """Keep the weights if this evaluation of them is the best, and record it."""
+        stopping, step = self.progress.stopping, self.progress.step
+        best = stopping.update(step, found.exact_match if stopping.higher_is_better else found.loss)
+        if best:
+            self.best.keep(step, self.engine.flat.master)
         self.journal.write(
             "evaluation",
-            step=self.step,
-            epoch=self._epoch() if self.step else 0,
+            step=step,
+            epoch=self._epoch(),
             validation_loss=found.loss,
             metric=self.task.metric,
             metric_value=found.exact_match if self.task.metric else None,
@@ -208,79 +227,63 @@ class TrainingRun:
     def _measure_validation(self) -> Evaluation | None:
         return self.engine.evaluate(self.task.validation) if self.task.validation else None
 
-    def _watched(self, found: Evaluation) -> float:
-        return found.exact_match if self.stopping.higher_is_better else found.loss
+    def _diverged(self, problem: str) -> Stop:
+        sentence = f"{problem[0].upper()}{problem[1:]} at step {self.progress.step}."
+        return Stop("diverged", f"{sentence} Try a lower learning rate.")
 
-    def _keep_best(self) -> None:
-        final = self._best_file()
-        partial = final.with_name(f".{final.name}")
-        save_file({"master": self.engine.flat.master.detach().cpu()}, partial)
-        partial.replace(final)
+    def _reached_the_end(self) -> Stop:
+        if self.progress.total == self._planned:
+            return Stop("finished")
+        message = f"{self.progress.total} of {self._planned} steps fit into {self.spec.max_minutes:g} minutes."
+        return Stop("time limit", message)
 
-    def _best_file(self) -> Path:
-        return self.folder / f"best-{self.stopping.best_step:08d}.safetensors"
-
-    def _forget_bests(self) -> None:
-        """Remove earlier bests: not before a checkpoint, because a run resumed from the last one may need its best."""
-        for path in self.folder.glob("best-*.safetensors"):
-            if path != self._best_file():
-                path.unlink()
-
-    def _end(self, reason: StopReason, message: str, started: float) -> Outcome:
-        kept = self._best_file()
-        if reason == "diverged" and not (kept.exists() and self.stopping.best_step):
-            self.journal.close()
-            raise Diverged(
-                message, "Lower --learning-rate, raise --warmup-steps, or look at the rows named in the data report."
-            )
-        if kept.exists() and self.task.validation and self.stopping.best_step != self.step:
-            self.engine.restore({**self.engine.state(), "master": load_file(kept)["master"]})
+    def _end(self, stop: Stop) -> Outcome:
+        """Restore the best weights, measure them, and close the journal."""
+        progress, best_step = self.progress, self.progress.step
+        if self.task.validation:
+            best_step = progress.stopping.best_step
+        self.journal.write("stopped", step=progress.step, best_step=best_step, reason=stop.reason, message=stop.message)
+        if stop.reason == "diverged" and not (self.task.validation and best_step):
+            raise Diverged(stop.message, "More --warmup-steps may help, too, or a look at the rows.")
+        if best_step != progress.step:
+            self.engine.restore_weights(self.best.load(best_step))
         after = self._measure_validation()
-        minutes = (self.spent + time.perf_counter() - started) / 60
-        best_step = self.stopping.best_step if self.task.validation else self.step
-        self.journal.write("stopped", step=self.step, best_step=best_step, reason=reason, message=message)
-        error = 100 * (minutes * self.total / max(1, self.step) - self.minutes) / max(self.minutes, 1e-9)
+        minutes, peak = self._elapsed / 60, peak_memory_gb()
+        expected = progress.estimated_minutes * progress.step / progress.total
         self.journal.tell(
-            "finished", steps=self.step, minutes=minutes, peak_memory_gb=peak_memory_gb(), estimate_error_percent=error
+            "finished",
+            steps=progress.step,
+            minutes=minutes,
+            peak_memory_gb=peak,
+            estimate_error_percent=100 * (minutes - expected) / max(expected, 1e-9),
         )
-        self.journal.close()
+        estimated = progress.estimated_minutes
         return Outcome(
-            reason, self.step, best_step, self.before, after, minutes, self.minutes, peak_memory_gb(), message
+            stop.reason, progress.step, best_step, progress.before, after, minutes, estimated, peak, stop.message
         )
 
-    def _save(self, started: float) -> None:
+    def _save(self) -> None:
+        self.progress.seconds, self.started = self._elapsed, time.perf_counter()
         state: dict[str, Any] = {
             "journal": self.journal.flush(),
             "identity": self._identity(),
-            "stopping": self.stopping.state(),
-            "watch": self.watch.state(),
-            "history": self.history,
-            "losses_since": self.losses_since,
-            "total": self.total,
-            "minutes": self.minutes,
-            "spent": self.spent + time.perf_counter() - started,
-            "before": list(self.before) if self.before else None,
+            "progress": self.progress.state(),
         }
-        tensors: dict[str, Tensor] = self.engine.state()
-        checkpoints.save(self.folder / "checkpoints", Checkpoint(self.step, tensors, state))
-        self._forget_bests()
-        self.journal.tell("checkpoint", step=self.step)
+        checkpoints.save(self.folder / "checkpoints", Checkpoint(self.progress.step, self.engine.state(), state))
+        self.best.forget_others(self.progress.stopping.best_step)
+        self.journal.tell("checkpoint", step=self.progress.step)
+        self.saved = time.perf_counter()
 
-    def _identity(self) -> dict[str, str]:
-        return {**self.task.identity, "hyperparameters": self.spec.model_dump_json()}
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to be the run that it resumes."""
+        parameters = self.spec.model_dump(exclude={"checkpoint_minutes"})
+        return {**self.task.identity, **parameters, "dtype": str(self.engine.flat.compute.dtype)}
 
-    def _restore(self, found: Checkpoint) -> None:
-        state = found.state
-        changed = [name for name, value in self._identity().items() if state["identity"].get(name) != value]
+    def _refuse_changes(self, stored: dict[str, Any]) -> None:
+        now = self._identity()
+        changed = [name.replace("_", " ") for name, value in now.items() if stored.get(name) != value]
         if changed:
             raise UsageError(
-                f"The run in {self.folder} was started with other {' and '.join(changed)}.",
+                f"The run in {self.folder} was started with other {', '.join(changed)}.",
                 "Resume with the same, or start anew with --overwrite.",
             )
-        self.engine.restore(found.tensors)
-        self.step, self.total, self.minutes, self.spent = found.step, state["total"], state["minutes"], state["spent"]
-        self.stopping.restore(state["stopping"])
-        self.watch.restore(state["watch"])
-        self.history, self.losses_since = [tuple(pair) for pair in state["history"]], state["losses_since"]
-        self.before = Evaluation(*state["before"]) if state["before"] else None
-        self.journal.tell("resumed", step=self.step)

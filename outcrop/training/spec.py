@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import UsageError, did_you_mean
 from outcrop.core.spec import Spec, extra_of, parameter
 
 
@@ -43,7 +43,9 @@ class TrainingSpec(Spec):
     beta2: float = parameter(0.99, "decay of AdamW's second moment", gt=0, lt=1)
     clip_norm: float = parameter(1.0, "largest gradient norm; 0 does not clip", ge=0)
     label_smoothing: float = parameter(0.0, "share of target probability spread over the vocabulary", ge=0, lt=1)
-    dropout: float = parameter(0.0, "dropout on the output of every attention and feed-forward block", ge=0, lt=1)
+    dropout: float = parameter(
+        0.0, "dropout on the output of every attention and feed-forward, in place of the model's own", ge=0, lt=1
+    )
     lora_rank: int = parameter(16, "rank of the adapters", ge=1, le=1024)
     lora_alpha: float = parameter(32.0, "scale of the adapters is alpha / rank", gt=0)
     lora_dropout: float = parameter(0.0, "dropout on the input of the adapters", ge=0, lt=1)
@@ -97,9 +99,10 @@ class TrainingSpec(Spec):
         Raises UsageError for a name Bedrock does not know, with a suggestion.
         """
         names = bedrock_names()
-        unknown = {name: value for name, value in hyperparameters.items() if name not in names}
+        unknown = [name for name in hyperparameters if name not in names]
         if unknown:
-            raise UsageError(f"Unknown hyperparameter {', '.join(unknown)}.", f"Allowed: {', '.join(sorted(names))}.")
+            suggestions = dict.fromkeys(did_you_mean(name, names) for name in unknown)
+            raise UsageError(f"Unknown hyperparameter {', '.join(unknown)}.", " ".join(suggestions))
         return cls.parse({names[name]: value for name, value in hyperparameters.items()} | others)
 
 

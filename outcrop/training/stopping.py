@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,10 +80,11 @@ class DivergenceWatch:
         self.recent = deque(state["recent"], maxlen=WINDOW)
 
 
-def overfitting(train: list[float], validation: list[float]) -> bool:
-    """Whether validation loss has risen over the last evaluations while training loss kept falling: by more than 2 %
-    above its lowest, with the training loss of the last evaluation below that at the lowest."""
-    if len(validation) < 3 or len(train) != len(validation):
+def overfitting(history: Sequence[tuple[float, float]]) -> bool:
+    """Whether validation loss rose while training loss kept falling. history: (training, validation) loss of each
+    evaluation. It did if the last two validation losses are more than 2 % above the lowest, and the last training loss
+    is below that at the lowest."""
+    if len(history) < 3:
         return False
-    lowest = min(range(len(validation)), key=validation.__getitem__)
-    return lowest < len(validation) - 1 and validation[-1] > 1.02 * validation[lowest] and train[-1] < train[lowest]
+    lowest = min(history, key=lambda losses: losses[1])
+    return min(losses[1] for losses in history[-2:]) > 1.02 * lowest[1] and history[-1][0] < lowest[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import overload
 
@@ -44,16 +45,20 @@ class TokenShard:
 
 
 class Windows(Sequence[Example]):
-    """A shard cut into windows of `length` tokens. Inside a window documents stay apart; a piece of one token has
-    nothing to predict and is left out. The first token of a piece is context only."""
+    """A shard cut into windows of `length` tokens. Inside a window documents stay apart; the first token of a piece is
+    context only. Pieces of one token have nothing to predict and are left out, and so are windows of nothing else."""
 
     def __init__(self, shard: TokenShard, length: int) -> None:
         self.shard, self.length = shard, length
         self._weights = np.ones(length, np.float32)
         self._weights[0] = 0
+        starts = np.arange(0, len(shard.ids), length)
+        stops = np.minimum(starts + length, len(shard.ids))
+        cuts = np.searchsorted(shard.ends, stops - 1, side="right") - np.searchsorted(shard.ends, starts, side="right")
+        self._starts = starts[stops - starts > cuts + 1]  # a piece predicts one token fewer than it has
 
     def __len__(self) -> int:
-        return -(-len(self.shard.ids) // self.length)
+        return len(self._starts)
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -62,14 +67,13 @@ class Windows(Sequence[Example]):
     def __getitem__(self, index: int | slice) -> Example | list[Example]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        start, stop = index * self.length, min((index + 1) * self.length, len(self.shard.ids))
+        start = int(self._starts[index])
+        stop = min(start + self.length, len(self.shard.ids))
         first, last = np.searchsorted(self.shard.ends, [start, stop - 1], side="right")
         cuts = [start, *(int(end) for end in self.shard.ends[first:last]), stop]
         return tuple(
             Segment(np.asarray(self.shard.ids[a:b], np.int32), self._weights[: b - a])
-            for a, b in zip(cuts, cuts[1:], strict=False)
+            for a, b in pairwise(cuts)
             if b - a > 1
         )
 

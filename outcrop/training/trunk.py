@@ -42,13 +42,17 @@ class Trunk:
         model.set_attn_implementation(ATTENTION)
         for module in list(model.modules()):
             _exchange(module)
+            _silence(module)
         if probe:
             probe.check(self)
-        _set_dropout(model, dropout)
+        if dropout:
+            _drop_block_outputs(model, dropout)
         if recompute and not model.supports_gradient_checkpointing:
-            raise ModelError(f"{type(model).__name__} cannot recompute activations.", "Leave --gradient-checkpointing out.")
+            raise ModelError(
+                f"{type(model).__name__} cannot recompute activations.", "Leave --gradient-checkpointing out."
+            )
         if recompute:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable()
 
     def __call__(self, layout: Layout) -> Tensor:
         """Hidden states [M, E] after the final norm, at the supervised rows, in order.
@@ -78,21 +82,24 @@ class _Probe:
 
     def __init__(self, model: Any) -> None:
         self.name, device = type(model).__name__, next(model.parameters()).device
-        ids = 1 + np.arange(26) * 37 % (len(model.get_input_embeddings().weight) - 1)
+        ids = 1 + np.arange(18) * 37 % (len(model.get_input_embeddings().weight) - 1)
         self.documents = [ids[:8], np.concatenate([ids[:6], ids[8:]])]
         with torch.no_grad():
             logits = [model(input_ids=torch.from_numpy(d)[None].to(device)).logits[0] for d in self.documents]
         self.expected = torch.cat([rows[6:-1] for rows in logits]).float()
 
     def check(self, trunk: Trunk) -> None:
-        """Raises ModelError unless the trunk and the head give the same logits."""
+        """Raises ModelError unless the trunk and the head give the same logits, in training mode too."""
         weights = [np.r_[np.zeros(7, np.float32), np.ones(len(d) - 7, np.float32)] for d in self.documents]
         layout = lay_out([Segment(*pair) for pair in zip(self.documents, weights, strict=True)])
+        trunk.model.train()
         try:
             with torch.no_grad():
                 found = F.linear(trunk(layout.to(self.expected.device)), trunk.head.weight).float()
         except (TypeError, ValueError, AttributeError) as error:
             raise _unsupported(self.name, str(error)) from error
+        finally:
+            trunk.model.eval()
         off = float((found - self.expected).norm() / self.expected.norm())
         if not off < (1e-4 if trunk.head.weight.dtype == torch.float32 else 5e-2):
             raise _unsupported(self.name, f"its logits are off by {off:.2g} of their size")
@@ -167,13 +174,17 @@ def _adapted(layer: LoraLinear, x: Tensor) -> Tensor:
     )
 
 
-def _set_dropout(model: Any, dropout: float) -> None:
+def _silence(module: Any) -> None:
+    """Set a module's own dropout rates to 0: what is dropped is said by our parameters alone."""
+    if isinstance(module, nn.Dropout):
+        module.p = 0.0
+    elif not isinstance(module, LoraLinear):
+        for name in [name for name, value in vars(module).items() if "drop" in name and isinstance(value, float)]:
+            setattr(module, name, 0.0)
+
+
+def _drop_block_outputs(model: Any, dropout: float) -> None:
     """Dropout on what every attention and feed-forward adds to the residual stream (Vaswani et al. 2017, §5.4)."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    if not dropout:
-        return
 
     def hook(module: nn.Module, _: Any, output: Any) -> Any:
         if not module.training:
@@ -184,7 +195,7 @@ def _set_dropout(model: Any, dropout: float) -> None:
     blocks = [module for name, module in model.named_modules() if name.rpartition(".")[2] in BLOCKS]
     if len(blocks) != 2 * model.config.num_hidden_layers:
         raise ModelError(
-            f"The layers of {type(model).__name__} are not built of attention and feed-forward, so --dropout has no place.",
+            f"The layers of {type(model).__name__} are not attention and feed-forward: --dropout has no place there.",
             "Leave --dropout out.",
         )
     for block in blocks:

@@ -14,7 +14,7 @@ from outcrop.core.errors import DataError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
 from outcrop.data.labels import label_set
-from outcrop.data.records import Record, Text
+from outcrop.data.records import Conversation, Record, Text
 from outcrop.data.split import CERTIFICATE, open_split, split
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.report import ReportContent
@@ -125,6 +125,7 @@ def tune(
             {
                 "kind": "fine-tuned",
                 "source": source.as_dict(),
+                "conversations": any(isinstance(record, Conversation) for record in parts.train),
                 "labels": list(labels) if labels else None,
                 "data": parts.digests,
                 "rows": {"train": len(train), "validation": len(held)},

@@ -3,52 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
 from outcrop.core import settings as environment
 from outcrop.core.completions import Completion, CompletionRequest, Sampling
 from outcrop.data.mapping import Mapping, fill
-from outcrop.data.records import Conversation, Message, Pair, Record
+from outcrop.data.records import Conversation, Message, Origin, Pair, Record
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.loading import LoadedModel, load_model
 
-_loaded: dict[str, LoadedModel] = {}
+PROMPT = Origin("the prompt", 0)
+
+
+class Asked(NamedTuple):
+    """An engine and what it is asked. answers: the text is an answer, so white space before it is the rendering's."""
+
+    engine: EmbeddedEngine
+    request: CompletionRequest
+    answers: bool
 
 
 def generate(model: str, prompt: str | Sequence[Message], **sampling: Any) -> Completion:
-    """Answer a prompt or a conversation. sampling: fields of core.completions.Sampling."""
-    engine, request = _prepared(model, prompt, sampling)
-    return engine.complete([request])[0]
+    """Answer a prompt or a conversation. sampling: fields of core.completions.Sampling.
+
+    A tuned model is asked in the form it was trained on; any other continues the prompt.
+    """
+    asked = _asked(model, prompt, sampling)
+    completion = asked.engine.complete([asked.request])[0]
+    return replace(completion, text=completion.text.lstrip()) if asked.answers else completion
 
 
 def stream(model: str, prompt: str | Sequence[Message], **sampling: Any) -> Iterator[str]:
     """The same as text deltas."""
-    engine, request = _prepared(model, prompt, sampling)
-    return engine.stream(request)
+    asked = _asked(model, prompt, sampling)
+    pieces = asked.engine.stream(asked.request)
+    return _from_first_word(pieces) if asked.answers else pieces
 
 
-def _prepared(
-    model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]
-) -> tuple[EmbeddedEngine, CompletionRequest]:
-    if model not in _loaded:
-        torch.set_num_threads(environment.threads())
-        _loaded.clear()
-        _loaded[model] = load_model(model)
-    loaded = _loaded[model]
+def _asked(model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]) -> Asked:
+    loaded = _load(model, _state_of(model))
+    record = _record(loaded, prompt)
     options = Sampling(**{"stop_ids": loaded.renderer.stop_ids, **sampling})
-    request = CompletionRequest(tuple(loaded.renderer.prompt(_record(loaded, prompt))), options)
-    return EmbeddedEngine(loaded.model, loaded.tokenizer), request
+    request = CompletionRequest(tuple(loaded.renderer.prompt(record)), options)
+    tuned = loaded.folder.card.get("kind") == "fine-tuned"
+    return Asked(EmbeddedEngine(loaded.model, loaded.tokenizer), request, tuned or isinstance(record, Conversation))
+
+
+@lru_cache(maxsize=1)
+def _load(model: str, state: tuple[tuple[str, int], ...]) -> LoadedModel:
+    """The model, kept from one turn of a conversation to the next, as long as `state` is the same."""
+    torch.set_num_threads(environment.threads())
+    return load_model(model)
+
+
+def _state_of(model: str) -> tuple[tuple[str, int], ...]:
+    """What changes when a local model folder is written anew: its files and their times."""
+    files = sorted(Path(model).iterdir()) if Path(model).is_dir() else []
+    return tuple((file.name, file.stat().st_mtime_ns) for file in files)
 
 
 def _record(loaded: LoadedModel, prompt: str | Sequence[Message]) -> Record:
-    """A model tuned with a prompt template is asked through it, so that it is served as it was trained."""
+    """The prompt as the model was trained on prompts: through its template, and as a turn or as plain text."""
     if not isinstance(prompt, str):
-        return Conversation(tuple(prompt))
-    source = loaded.folder.card.get("source", {})
-    if not source.get("template"):
-        return Pair(prompt, "")
-    mapping = Mapping.from_text(source["columns"], source["template"])
-    assert mapping is not None, "a template makes a mapping"
-    return Pair(fill(mapping.template, {"prompt": prompt, mapping.columns.get("prompt", "prompt"): prompt}), "")
+        return Conversation(tuple(prompt), PROMPT)
+    card = loaded.folder.card
+    source = card.get("source") or {}
+    if source.get("template"):
+        mapping = Mapping.from_text(source.get("columns", ""), source["template"])
+        assert mapping is not None, "a template makes a mapping"
+        column = mapping.columns.get("prompt", "prompt")
+        prompt = fill(mapping.template, {"prompt": prompt, column: prompt})
+    turn = Message("user", prompt)
+    return Conversation((turn,), PROMPT) if card.get("conversations") else Pair(prompt, "", PROMPT)
+
+
+def _from_first_word(pieces: Iterator[str]) -> Iterator[str]:
+    begun = False
+    for piece in pieces:
+        rest = piece if begun else piece.lstrip()
+        if rest:
+            begun = True
+            yield rest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from outcrop.core.files import write_json
+from outcrop.core.files import Location, write_json
 from outcrop.models.folder import ModelFolder
 from outcrop.models.loading import LoadedModel
 from outcrop.models.lora import save_adapter
@@ -20,10 +20,8 @@ PARAMETERS = "parameters.json"
 def save_model(folder: Path, loaded: LoadedModel, engine: TrainingEngine, resolved: ResolvedSpec) -> None:
     """Write the weights: a PEFT adapter for LoRA, else a whole model in the dtype it was trained to compute with, so
     that what is served is what was validated."""
-    spec, base = resolved.spec, loaded.folder
-    if spec.method == "lora":
-        place = base.name if ":" in base.name else str(Path(base.name).resolve())
-        save_adapter(engine.model, folder, place, lora_shape(spec), engine.flat.state())
+    if resolved.spec.method == "lora":
+        save_adapter(engine.model, folder, _place(loaded.folder), lora_shape(resolved.spec), engine.flat.state())
         save_tokenizer(loaded, folder)
     else:
         save_weights(loaded, engine.flat.state(), folder, resolved.precision.dtype)
@@ -50,3 +48,9 @@ def base_of(folder: ModelFolder) -> dict[str, Any] | None:
     if not folder.weights:
         return None
     return {"name": folder.name, "digest": folder.digest(), "base": folder.card.get("base")}
+
+
+def _place(base: ModelFolder) -> str:
+    """A base model as PEFT names it: its path, or its name on the hub; what is bundled keeps our name."""
+    scheme = Location.parse(base.name).scheme
+    return {"hf": base.name.removeprefix("hf:"), "bundled": base.name}.get(scheme, str(base.path.resolve()))

@@ -32,7 +32,7 @@ INST = (
     "{% else %}[INST] {{ message['content'] }} [/INST]{% endif %}{% endfor %}"
 )
 PHI = (
-    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|over|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}"
 )
 HYBRID = (
@@ -45,7 +45,7 @@ HYBRID = (
 TEMPLATES = {"default": None, "chatml": CHATML, "headers": HEADERS, "inst": INST, "phi": PHI}
 SPECIALS = (
     "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-    "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
+    "<|system|>", "<|user|>", "<|assistant|>", "<|over|>",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outcrop.core.errors import DataError, ModelError
@@ -16,11 +16,15 @@ from tests.models.chat import CHATML, HYBRID, INST, KINDS, SPECIALS, TEMPLATES, 
 
 EVERY = [(kind, name) for kind in KINDS for name in TEMPLATES]
 EVERY_TOKENIZER = pytest.mark.parametrize("kind", KINDS)
+FEWER = settings(max_examples=25)
 EVERY_RENDERER = pytest.mark.parametrize(("kind", "template"), EVERY)
+NAMES = (*SPECIALS, "<s>", "</s>", "<unk>", "<pad>", "<|begin|>", "<|end|>", "<|pad|>", "<|reserved-0|>")
 TEXTS = st.one_of(
-    st.sampled_from(["card", " card", "card ", "\ncard", "\n\n", "  ", "a\n\nb", "😀", "你好 12", "\u0301x", "[INST]", "�"]),
+    st.sampled_from(
+        ["card", " card", "card ", "\ncard", "\n\n", "  ", "a\n\nb", "😀", "你好 12", "\u0301x", "[INST]", "�"]
+    ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12),
-)
+).filter(lambda text: not any(name in text for name in NAMES))
 WORDS = st.one_of(st.sampled_from(["card arrival", "?"]), TEXTS.filter(str.strip))
 _renderers: dict[tuple[str, str], Renderer] = {}
 
@@ -36,16 +40,10 @@ def conversations(draw: st.DrawFn) -> Conversation:
     system = [Message("system", draw(TEXTS))] if draw(st.booleans()) else []
     rounds = draw(st.lists(st.tuples(WORDS, TEXTS, st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=3))
     turns = [
-        turn
-        for asked, said, weight in rounds
-        for turn in (Message("user", asked), Message("assistant", said, weight))
+        turn for asked, said, weight in rounds for turn in (Message("user", asked), Message("assistant", said, weight))
     ]
     last = Message("assistant", turns[-1].content)
     return Conversation((*system, *turns[:-1], last), Origin("rows.jsonl", 7))
-
-
-def free_of_specials(made: Renderer, *texts: str) -> bool:
-    return not any(special in text for special in made.tokenizer.all_special_tokens + list(SPECIALS) for text in texts)
 
 
 def same_text(made: Renderer, ids: list[int], expected: str) -> bool:
@@ -94,10 +92,9 @@ def test_a_rendered_pair_is_prompt_gap_completion_and_end(kind: str, prompt: str
 
 
 @EVERY_RENDERER
+@FEWER
 @given(record=conversations())
-def test_of_a_conversation_each_answer_and_its_end_are_trained(
-    kind: str, template: str, record: Conversation
-) -> None:
+def test_of_a_conversation_each_answer_and_its_end_are_trained(kind: str, template: str, record: Conversation) -> None:
     made = renderer(kind, template)
     row = made.render(record)
     answers = [turn for turn in record.messages if turn.role == "assistant" and turn.weight]
@@ -107,22 +104,28 @@ def test_of_a_conversation_each_answer_and_its_end_are_trained(
     for run, answer in zip(runs, answers, strict=True):
         assert run[-1] in made.stop_ids
         assert not closing & set(run[:-1])
-        assert same_text(made, run[:-1], answer.content) or same_text(made, run[:-1], f" {answer.content}") or (
-            template == "headers" and same_text(made, run[:-1], answer.content.strip())
+        assert (
+            same_text(made, run[:-1], answer.content)
+            or same_text(made, run[:-1], f" {answer.content}")
+            or (template == "headers" and same_text(made, run[:-1], answer.content.strip()))
         )
     assert row.weights[-1] == 1.0, "the row ends where its last answer does"
 
 
 @EVERY_RENDERER
+@FEWER
 @given(record=conversations())
 def test_weights_are_those_of_the_turns(kind: str, template: str, record: Conversation) -> None:
     row = renderer(kind, template).render(record)
     wanted = [turn.weight for turn in record.messages if turn.role == "assistant" and turn.weight]
-    changes = [weight for weight, before in zip(row.weights, [0.0, *row.weights], strict=False) if weight and not before]
+    changes = [
+        weight for weight, before in zip(row.weights, [0.0, *row.weights], strict=False) if weight and not before
+    ]
     assert changes == wanted
 
 
 @EVERY_RENDERER
+@FEWER
 @given(record=conversations())
 def test_the_ids_are_those_of_the_templates_text(kind: str, template: str, record: Conversation) -> None:
     made = renderer(kind, template)
@@ -132,17 +135,14 @@ def test_the_ids_are_those_of_the_templates_text(kind: str, template: str, recor
     if made.begin_tokens and not text.startswith(made.tokenizer.bos_token):
         ids = ids[1:]
     last = made.tokenizer.convert_ids_to_tokens(ids[-1])
-    assert same_text(made, ids, text[: text.rindex(last) + len(last)] if template != "phi" else _before_eos(text))
-
-
-def _before_eos(text: str) -> str:
-    return text[: text.rindex("<|end|>") + len("<|end|>")]
+    assert same_text(made, ids, text[: text.rindex(last) + len(last)])
 
 
 RECORDS = st.one_of(conversations(), st.builds(Pair, WORDS, TEXTS))
 
 
 @EVERY_RENDERER
+@FEWER
 @given(record=RECORDS)
 def test_what_is_served_is_what_was_trained(kind: str, template: str, record: Record) -> None:
     made = renderer(kind, template)
@@ -156,6 +156,7 @@ def test_what_is_served_is_what_was_trained(kind: str, template: str, record: Re
 
 
 @EVERY_RENDERER
+@FEWER
 @given(record=RECORDS)
 def test_there_is_one_begin_token_at_most(kind: str, template: str, record: Record) -> None:
     made = renderer(kind, template)
@@ -226,7 +227,9 @@ def test_a_conversation_begins_with_a_question() -> None:
         renderer("byte-level").render(Conversation((Message("assistant", "b"),)))
 
 
-STRIPPING = CHATML.replace("<|im_end|>\n", "{% if loop.last %} {% endif %}<|im_end|>\n")
+STRIPPING = CHATML.replace(
+    "message['content']", "(message['content'] if loop.last or message['role'] == 'user' else '...')"
+)
 REFUSED_AT_ONCE = {
     "no end of turn": "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}",
@@ -248,10 +251,14 @@ def test_templates_that_cannot_be_trained_are_refused(template: str) -> None:
 
 def test_a_template_that_changes_earlier_turns_is_refused_where_it_does() -> None:
     made = Renderer(tokenizer("byte-level"), RenderingSpec(chat_template=STRIPPING))
-    once = (Message("user", "a"), Message("assistant", "b"))
+    once = (Message("user", "a"), Message("assistant", "long"))
     made.render(Conversation(once))
     twice = Conversation(once * 2, Origin("rows.jsonl", 4))
-    for use in (made.render, made.prompt, lambda record: made.prompt(Conversation(record.messages[:-1], record.origin))):
+    for use in (
+        made.render,
+        made.prompt,
+        lambda record: made.prompt(Conversation(record.messages[:-1], record.origin)),
+    ):
         with pytest.raises(ModelError, match=r"^rows\.jsonl:4: The chat template changes earlier turns"):
             use(twice)
 
