@@ -17,11 +17,11 @@ from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.mask import render as render_mask
 from outcrop.cli.options import (
     MODEL_WORDS,
-    RECORDS,
     FormatOption,
     MapOption,
     OutputOption,
     OverwriteOption,
+    RolesOption,
     TemplateOption,
 )
 from outcrop.cli.progress import progress
@@ -40,15 +40,6 @@ SPLIT_FIELDS = ("folder", "seed", "counts", "clusters", "proof", "digests", "fie
 
 FilesArgument = Annotated[
     list[str], typer.Argument(metavar="FILE…", help="Files of records, or folders of .txt and .md files.")
-]
-RolesOption = Annotated[
-    str,
-    typer.Option(
-        "--roles",
-        metavar="ROLE=NAME,…",
-        rich_help_panel=RECORDS,
-        help="What mapped messages call the roles: user=USER,assistant=SYSTEM",
-    ),
 ]
 AgainstOption = Annotated[
     list[str] | None,

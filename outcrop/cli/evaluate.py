@@ -16,6 +16,7 @@ from outcrop.cli.options import (
     MapOption,
     OutputOption,
     OverwriteOption,
+    RolesOption,
     TemplateOption,
     ToOption,
     VerboseOption,
@@ -51,6 +52,7 @@ def evaluate(
     to: ToOption,
     columns: MapOption = "",
     template: TemplateOption = "",
+    roles: RolesOption = "",
     record_format: FormatOption = "",
     metric: MetricsOption = None,
     shots: ShotsOption = None,
@@ -69,7 +71,7 @@ def evaluate(
     """
     run(
         "evaluate", output, verbose,
-        models=model, data=data, to=str(to), columns=columns, template=template, format=record_format,
+        models=model, data=data, to=str(to), columns=columns, template=template, roles=roles, format=record_format,
         metrics=metric or [], shots=shots or [0], shots_from=shots_from or [], seed=seed, limit=limit,
         drop_bad_rows=drop_bad_rows, overwrite=overwrite,
     )  # fmt: skip

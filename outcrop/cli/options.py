@@ -57,6 +57,15 @@ TemplateOption = Annotated[
         help='How a prompt is written, with {fields}: "Message: {prompt}\\nIntent:"',
     ),
 ]
+RolesOption = Annotated[
+    str,
+    typer.Option(
+        "--roles",
+        metavar="ROLE=NAME,…",
+        rich_help_panel=RECORDS,
+        help="What mapped messages call the roles: user=USER,assistant=SYSTEM",
+    ),
+]
 DropOption = Annotated[
     bool,
     typer.Option(

@@ -12,6 +12,7 @@ from outcrop.cli.options import (
     OutputOption,
     OverwriteOption,
     ResumeOption,
+    RolesOption,
     TemplateOption,
     TestOption,
     ToOption,
@@ -32,6 +33,7 @@ def tune(
     test: TestOption = None,
     columns: MapOption = "",
     template: TemplateOption = "",
+    roles: RolesOption = "",
     record_format: FormatOption = "",
     drop_bad_rows: DropOption = False,
     overwrite: OverwriteOption = False,
@@ -48,6 +50,6 @@ def tune(
         "tune", output, verbose,
         base=base, data=data, to=str(to), validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
-        columns=columns, template=template, format=record_format,
+        columns=columns, template=template, roles=roles, format=record_format,
         drop_bad_rows=drop_bad_rows, overwrite=overwrite, resume=resume,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import fmean
 
 import torch
 
@@ -19,11 +19,13 @@ TIMED_STEPS = 6
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds of one step and of one evaluation, and the peak memory after timing them, in GB."""
+    """seconds of one step and of one evaluation, the peak memory after timing them, in GB, and the mean loss of the
+    untrained model in the timed steps."""
 
     step_seconds: float
     evaluation_seconds: float
     peak_memory_gb: float
+    loss: float
 
     def minutes(self, steps: int, evaluations: int) -> float:
         """Of a run of that many steps and evaluations."""
@@ -37,13 +39,13 @@ def measure(
     step_numbers = sorted({i * (plan.steps_per_epoch - 1) // (TIMED_STEPS - 1) for i in range(TIMED_STEPS)})
     batches = [[examples[row] for row in plan.step(k)] for k in step_numbers]
     engine.step(batches[0], 0, 0.0)
-    seconds = []
+    seconds, losses = [], []
     for batch in batches:
         start = time.perf_counter()
-        engine.step(batch, 0, 0.0)
+        losses.append(engine.step(batch, 0, 0.0).loss)
         seconds.append(time.perf_counter() - start)
     engine.optimizer.forget()
-    return Estimate(mean(seconds), evaluation_seconds, peak_memory_gb())
+    return Estimate(fmean(seconds), evaluation_seconds, peak_memory_gb(), fmean(losses))
 
 
 def peak_memory_gb() -> float:

@@ -125,6 +125,7 @@ class TrainingRun:
             self.progress.before = before
             self._note(before)
         estimate = measure(self.engine, self.plan, self.task.examples, seconds)
+        self.progress.watch.start = estimate.loss
         each = min(self.spec.evaluations_per_epoch, self.plan.steps_per_epoch) if self.task.validation else 0
         minutes = estimate.minutes(self._planned, self.spec.epochs * each)
         if self.spec.max_minutes is not None and minutes > self.spec.max_minutes:
@@ -158,11 +159,13 @@ class TrainingRun:
     def _rate(self, step: int) -> float:
         assert self.spec.learning_rate is not None, "the loop takes a resolved spec"
         assert self.spec.warmup_steps is not None, "the loop takes a resolved spec"
+        # A time limit shortens the run, and the warm-up that was meant for all of it.
+        longest_warmup = self.progress.total if self.progress.total == self._planned else self.progress.total // 10
         return learning_rate(
             step,
             peak=self.spec.learning_rate * self.spec.learning_rate_multiplier,
             schedule=self.spec.schedule,
-            warmup=min(self.spec.warmup_steps, self.progress.total),
+            warmup=min(self.spec.warmup_steps, longest_warmup),
             total=self.progress.total,
         )
 

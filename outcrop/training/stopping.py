@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-EXPLOSION = 3.0
-"""A loss this many times its first level, for a whole window, is an explosion."""
+EXPLOSION = math.log(10)
+"""A loss that many nats above where it began, ten times the perplexity, for a whole window, is an explosion."""
 WINDOW = 20
 
 
@@ -53,30 +53,30 @@ class EarlyStopping:
 
 @dataclass
 class DivergenceWatch:
-    """Notices a loss that is not a number, or that stays far above where it began."""
+    """Notices a loss that is not a number, or that stays far above `start`: by default the loss of the first step."""
 
-    first: float | None = None
+    start: float | None = None
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def check(self, loss: float, gradient_norm: float) -> str | None:
         """Take a step's loss and gradient norm; returns why training should end, or None."""
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
             return "the loss or its gradient is no longer a number"
-        self.first = loss if self.first is None else self.first
+        self.start = loss if self.start is None else self.start
         self.recent.append(loss)
-        if len(self.recent) == WINDOW and min(self.recent) > EXPLOSION * max(self.first, 0.1):
+        if len(self.recent) == WINDOW and min(self.recent) > self.start + EXPLOSION:
             return (
-                f"the loss has stayed above {EXPLOSION:g} times its first value ({self.first:.3g}) for {WINDOW} steps"
+                f"for {WINDOW} steps the perplexity has been over ten times that at the start (loss {self.start:.3g})"
             )
         return None
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"first": self.first, "recent": list(self.recent)}
+        return {"start": self.start, "recent": list(self.recent)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set what `state` returned."""
-        self.first = state["first"]
+        self.start = state["start"]
         self.recent = deque(state["recent"], maxlen=WINDOW)
 
 

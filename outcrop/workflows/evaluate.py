@@ -37,6 +37,7 @@ def evaluate(
     *,
     columns: str = "",
     template: str = "",
+    roles: str = "",
     format: str = "",
     metrics: Sequence[str] = (),
     shots: Sequence[int] = (0,),
@@ -55,8 +56,8 @@ def evaluate(
     check_target(Path(to), overwrite=overwrite)
     torch.set_num_threads(environment.threads())
     loaded = {name: load_model(name) for name in models}
-    source = Source(tuple(data), columns, template, format, drop_bad_rows)
-    if not (columns or template or format):
+    source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)
+    if not (columns or template or roles or format):
         stored: dict[str, Any] = next(
             (m.folder.card["source"] for m in reversed(loaded.values()) if "source" in m.folder.card), {}
         )

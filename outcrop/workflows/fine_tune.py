@@ -87,6 +87,7 @@ def tune(
     sources: Mapping[str, str] | None = None,
     columns: str = "",
     template: str = "",
+    roles: str = "",
     format: str = "",
     drop_bad_rows: bool = False,
     overwrite: bool = False,
@@ -102,7 +103,7 @@ def tune(
     """
     torch.set_num_threads(environment.threads())
     spec = parse_settings(settings or {})
-    source = Source(tuple(data), columns, template, format, drop_bad_rows)
+    source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)
     find_model(base)
     with run_folder(to, overwrite=overwrite, resume=resume) as folder:
         listener({"event": "stage", "title": "Reading and checking the data"})

@@ -112,7 +112,7 @@ def pretrain(
     defaults = DEFAULTS | ({"learning_rate": FROM_SCRATCH_RATE} if from_scratch else {})
     spec = parse_settings(settings or {}, defaults)
     said = dict.fromkeys(defaults.keys() - (settings or {}).keys(), "default of pretraining") | dict(sources or {})
-    source = Source(tuple(data), columns, "", format, drop_bad_rows)
+    source = Source(tuple(data), columns, format=format, drop_bad_rows=drop_bad_rows)
     with run_folder(to, overwrite=overwrite, resume=resume) as folder:
         listener({"event": "stage", "title": "Reading text"})
         corpus = _corpus(source, validation, general, spec, listener)

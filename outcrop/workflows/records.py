@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,21 @@ class Source:
     paths: tuple[str, ...]
     columns: str = ""
     template: str = ""
+    roles: str = ""
     format: str = ""
     drop_bad_rows: bool = False
 
     def mapping(self) -> Mapping | None:
         """The column mapping, where one was given."""
-        return Mapping.from_text(self.columns, self.template)
+        return Mapping.from_text(self.columns, self.template, self.roles)
 
     def at(self, paths: Sequence[str]) -> Source:
         """The same reading of other files."""
-        return Source(tuple(paths), self.columns, self.template, self.format, self.drop_bad_rows)
+        return replace(self, paths=tuple(paths))
 
     def as_dict(self) -> dict[str, Any]:
         """What a model's card keeps, so that later rows are read in the same way."""
-        return {"columns": self.columns, "template": self.template, "format": self.format}
+        return {name: getattr(self, name) for name in ("columns", "template", "roles", "format")}
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,11 @@ def test_steps_are_timed_across_the_epoch(batch_size: int, monkeypatch: pytest.M
     assert len(asked) == min(6, plan.steps_per_epoch)
     assert 0 < found.step_seconds < 5
     assert found.evaluation_seconds == 1.5
+    assert found.loss == pytest.approx(engine(tiny_model()).step(EXAMPLES[:1], 0, 0.0).loss)
 
 
 def test_minutes() -> None:
-    assert Estimate(step_seconds=0.5, evaluation_seconds=3.0, peak_memory_gb=1.0).minutes(60, 10) == 1.0
+    assert Estimate(step_seconds=0.5, evaluation_seconds=3.0, peak_memory_gb=1.0, loss=2.0).minutes(60, 10) == 1.0
 
 
 def test_peak_memory_is_this_processes() -> None:

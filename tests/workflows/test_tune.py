@@ -39,7 +39,7 @@ def test_card_names_base_data_rendering_and_hyperparameters(base, rows, tmp_path
     card = json.loads((tmp_path / "out" / "outcrop.json").read_text())
     assert card["base"]["name"] == base
     assert card["base"]["digest"].startswith("sha256:")
-    assert card["source"] == {"columns": COLUMNS, "template": TEMPLATE, "format": ""}
+    assert card["source"] == {"columns": COLUMNS, "template": TEMPLATE, "roles": "", "format": ""}
     assert card["labels"] == ["card", "fee", "refund"]
     assert card["hyperparameters"]["epochs"] == 2
     assert card["rendering"]["separator"] == " "
