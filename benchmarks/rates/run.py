@@ -41,7 +41,8 @@ def main() -> None:
                                   "select_by": "validation_loss", "early_stopping_patience": 4},
                     )  # fmt: skip
                     found.append({
-                        "base": base if ":" in base else Path(base).name, "width": width, "method": method, "rate": rate,
+                        "base": base if ":" in base else Path(base).name, "width": width,
+                        "method": method, "rate": rate,
                         "validation_loss": result.validation_loss[1], "exact_match": (result.metric_value or (0, 0))[1],
                         "default": default_rate(width, method),
                     })  # fmt: skip

@@ -38,7 +38,7 @@ def texts(paths: list[Path]) -> Iterator[str]:
 def main() -> None:
     """Write model/ and adapter/ into --to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="files of text, to learn the tokenizer from")
+    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="files of text for the tokenizer")
     parser.add_argument("--to", type=Path, required=True)
     given = parser.parse_args()
     folder, adapter = given.to / "model", given.to / "adapter"

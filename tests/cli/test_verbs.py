@@ -52,7 +52,8 @@ def test_tune(call) -> None:
         "base": "bundled:x", "data": ["a.jsonl", "b.jsonl"], "to": "out",
         "validation": ["v.jsonl"], "test": ["t.jsonl"],
         "settings": {"epochs": 2, "batch_size": 8}, "sources": {"epochs": "flag", "batch_size": "--set"},
-        "columns": "prompt=text,completion=label", "template": "Message: {prompt}\\nIntent:", "format": "csv",
+        "columns": "prompt=text,completion=label", "template": "Message: {prompt}\\nIntent:",
+        "roles": "", "format": "csv",
         "drop_bad_rows": True, "overwrite": True, "resume": True,
     }  # fmt: skip
 
@@ -83,7 +84,8 @@ def test_evaluate(call) -> None:
     arguments = call(*EVALUATE)
     assert callable(arguments.pop("listener"))
     assert arguments == {
-        "models": ["a", "b"], "data": ["t.jsonl"], "to": "out", "columns": "", "template": "", "format": "",
+        "models": ["a", "b"], "data": ["t.jsonl"], "to": "out", "columns": "", "template": "",
+        "roles": "", "format": "",
         "metrics": ["exact_match"], "shots": [0, 4], "seed": 7, "limit": 100,
         "shots_from": ["train.jsonl"], "drop_bad_rows": True, "overwrite": True,
     }  # fmt: skip
