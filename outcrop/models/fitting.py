@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -65,12 +66,13 @@ def _shortened(renderer: Renderer, record: Record, max_length: int) -> Record | 
         return _longest(record.prompt, lambda prompt: replace(record, prompt=prompt), fits)
     if not isinstance(record, Conversation):
         return None
-    shorter = record
-    for shorter in _without_oldest(record):
-        if fits(shorter):
-            return shorter
+    candidates = list(_without_oldest(record))
+    first = bisect_left(candidates, True, key=fits)
+    if first < len(candidates):
+        return candidates[first]
+    shorter = candidates[-1] if candidates else record
     asked = max((at for at, turn in enumerate(shorter.messages) if turn.role == "user"), default=None)
-    if asked is None or not _answers(shorter):
+    if asked is None:
         return None
 
     def with_prompt(text: str) -> Record:
@@ -92,16 +94,9 @@ def _without_oldest(record: Conversation) -> Iterator[Conversation]:
 
 def _longest(text: str, build: Callable[[str], Record], fits: Callable[[Record], bool]) -> Record | None:
     """The record with the longest end of `text` that fits, by bisection; None where one character is too much."""
-    too_much, enough = 0, len(text) - 1  # characters taken off the beginning
-    if enough < 0 or not fits(build(text[enough:])):
-        return None
-    while enough - too_much > 1:
-        middle = (too_much + enough) // 2
-        if fits(build(text[middle:])):
-            enough = middle
-        else:
-            too_much = middle
-    return build(text[enough:])
+    starts = range(1, len(text))
+    first = bisect_left(starts, True, key=lambda start: fits(build(text[start:])))
+    return build(text[starts[first] :]) if first < len(starts) else None
 
 
 def _answers(record: Record) -> int:

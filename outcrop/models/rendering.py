@@ -137,11 +137,6 @@ class Renderer:
             start, clean = clean, end
         return texts
 
-    @property
-    def begin_tokens(self) -> int:
-        """How many tokens the tokenizer puts in front of all text."""
-        return len(self._begin)
-
     def _pieces(self, record: Record) -> Iterator[tuple[list[int], float]]:
         if isinstance(record, Conversation):
             yield from self._turns(record.messages, record.origin)

@@ -198,7 +198,7 @@ class TrainingRun:
         found = self._measure_validation()
         assert found is not None, "nothing to evaluate on"
         if not math.isfinite(found.loss):
-            return self._diverged("the validation loss is no longer a number")
+            return self._diverged("the validation loss was no longer a number")
         self._note(found)
         if self.progress.remember(found):
             message = (
@@ -209,7 +209,10 @@ class TrainingRun:
         if not self.progress.stopping.exhausted:
             return None
         threshold, waited = self.spec.early_stopping_threshold, self.progress.stopping.waited
-        return Stop("early stopping", f"No improvement of {threshold:g} or more in {waited} evaluations.")
+        message = f"No improvement of {threshold:g} or more in {waited} evaluations."
+        if not self.progress.stopping.best_step:
+            message += " None was better than the base model, whose weights are kept: try a lower learning rate."
+        return Stop("early stopping", message)
 
     def _note(self, found: Evaluation) -> None:
         """Keep the weights if this evaluation of them is the best, and record it."""
@@ -231,8 +234,7 @@ class TrainingRun:
         return self.engine.evaluate(self.task.validation) if self.task.validation else None
 
     def _diverged(self, problem: str) -> Stop:
-        sentence = f"{problem[0].upper()}{problem[1:]} at step {self.progress.step}."
-        return Stop("diverged", f"{sentence} Try a lower learning rate.")
+        return Stop("diverged", f"At step {self.progress.step} {problem}. Try a lower learning rate.")
 
     def _reached_the_end(self) -> Stop:
         if self.progress.total == self._planned:

@@ -23,8 +23,8 @@ class Losses(NamedTuple):
 @dataclass
 class Progress:
     """stopping, watch: what decides when to end; total: steps to take, step: steps taken; seconds: spent on them in
-    all attempts; before: the evaluation of the base model; history: of each later one; recent: training losses since the
-    last one; overfitted: whether overfitting has shown."""
+    all attempts; before: the evaluation of the base model; history: of each later one; recent: training losses since
+    the last one; overfitted: whether overfitting has shown."""
 
     stopping: EarlyStopping
     watch: DivergenceWatch

@@ -61,12 +61,12 @@ class DivergenceWatch:
     def check(self, loss: float, gradient_norm: float) -> str | None:
         """Take a step's loss and gradient norm; returns why training should end, or None."""
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-            return "the loss or its gradient is no longer a number"
+            return "the loss or its gradient was no longer a number"
         self.start = loss if self.start is None else self.start
         self.recent.append(loss)
         if len(self.recent) == WINDOW and min(self.recent) > self.start + EXPLOSION:
             return (
-                f"for {WINDOW} steps the perplexity has been over ten times that at the start (loss {self.start:.3g})"
+                f"the perplexity had been over ten times that at the start for {WINDOW} steps (loss {self.start:.3g})"
             )
         return None
 

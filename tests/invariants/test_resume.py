@@ -16,8 +16,8 @@ from outcrop.core.errors import JobFailed, UsageError
 from outcrop.core.events import Event
 from tests.support.small_run import run, run_in_child
 
-FULL = {"dropout": 0.1}
-LORA = {"method": "lora", "lora_dropout": 0.1, "learning_rate": 2e-2}
+FULL = {"dropout": 0.1, "checkpoint_minutes": 0}
+LORA = {"method": "lora", "lora_dropout": 0.1, "learning_rate": 2e-2, "checkpoint_minutes": 0}
 
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["tests.support.small_run"])
@@ -75,7 +75,7 @@ def until(step: int) -> Callable[[Event], None]:
 def stopped_at(step: int, folder: Path, **settings: Any) -> Path:
     """A folder whose newest checkpoint is of this step. Returns the folder of that checkpoint."""
     with pytest.raises(Killed):
-        run(folder, until(step), **settings)
+        run(folder, until(step), checkpoint_minutes=0, **settings)
     return folder / "checkpoints" / f"step-{step:08d}"
 
 
@@ -130,7 +130,7 @@ def test_a_half_written_checkpoint_does_not_count_and_goes(tmp_path: Path) -> No
     newest = stopped_at(4, tmp_path, epochs=1)
     newest.rename(newest.with_name(".step-00000004.partial"))
     events: list[Event] = []
-    run(tmp_path, events.append, epochs=1)
+    run(tmp_path, events.append, epochs=1, checkpoint_minutes=0)
     assert [event["step"] for event in events if event["event"] == "resumed"] == [3]
     assert sorted(path.name for path in newest.parent.iterdir()) == ["step-00000004", "step-00000005"]
 
@@ -157,7 +157,7 @@ def test_a_best_that_no_checkpoint_knows_does_no_harm(tmp_path: Path) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        run(tmp_path / "killed", at_the_best, **settings)
+        run(tmp_path / "killed", at_the_best, checkpoint_minutes=0, **settings)
     assert len(list((tmp_path / "killed").glob("best-*"))) == 2
     _, resumed = run(tmp_path / "killed", **settings)
     assert torch.equal(resumed, weights)
@@ -177,10 +177,10 @@ def test_another_run_is_refused_and_leaves_the_first_as_it_was(
 
 
 def test_time_between_checkpoints_may_change(tmp_path: Path) -> None:
-    _, weights = run(tmp_path / "whole", epochs=1, checkpoint_minutes=60)
+    _, weights = run(tmp_path / "whole", epochs=1)
     assert not (tmp_path / "whole" / "checkpoints").exists()
     stopped_at(4, tmp_path / "killed", epochs=1)
-    _, resumed = run(tmp_path / "killed", epochs=1, checkpoint_minutes=60)
+    _, resumed = run(tmp_path / "killed", epochs=1)
     assert torch.equal(resumed, weights)
 
 

@@ -25,7 +25,6 @@ SETTINGS: dict[str, Any] = {
     "early_stopping_patience": 4,
     "learning_rate": 1e-2,
     "schedule": "constant",
-    "checkpoint_minutes": 0,
 }
 
 
