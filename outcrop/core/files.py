@@ -11,7 +11,7 @@ import lzma
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,8 +150,11 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """A scratch folder beside `target` that becomes `target` when the block ends well, and vanishes otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise unusable_target(target, error) from error
     os.chmod(scratch, 0o755)
     try:
         yield scratch
@@ -163,9 +166,29 @@ def staged_folder(target: Path) -> Iterator[Path]:
         raise
 
 
-def check_target(target: Path, *, overwrite: bool = False) -> None:
-    """Refuse a `--to` that would bury something: it must be absent, empty, or named with overwrite."""
+def check_target(target: Path, *, overwrite: bool = False, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse a `--to` that would bury something, or cannot be made: it must be absent, empty, or named with overwrite.
+
+    inputs: what the work reads; overwriting never removes them, nor the folder that the command runs in.
+    """
     if target.is_file():
         raise UsageError(f"--to {target} is a file.", "Give a folder.")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise UsageError(f"--to {target} is not empty.", "Give a new folder, or say --overwrite.")
+    resolved = target.resolve()
+    if Path.cwd().is_relative_to(resolved):
+        raise UsageError(f"--to {target} is the working folder, or holds it.", "Give a folder of its own.")
+    if target.is_dir() and any(target.iterdir()):
+        if not overwrite:
+            raise UsageError(f"--to {target} is not empty.", "Give a new folder, or say --overwrite.")
+        for held in inputs:
+            if Path(held).resolve().is_relative_to(resolved):
+                raise UsageError(f"--to {target} holds {held}, which is read.", "Give another folder.")
+    above = next((folder for folder in resolved.parents if folder.exists()), resolved)
+    if not above.is_dir():
+        raise UsageError(f"--to {target} cannot be made: {above} is a file.", "Give another folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"--to {target} cannot be made: no right to write in {above}.", "Give another folder.")
+
+
+def unusable_target(target: Path, error: OSError) -> UsageError:
+    """The refusal of the system to make `--to`, as an error of the request."""
+    return UsageError(f"--to {target} cannot be made: {error.strerror}.", "Give another folder.")

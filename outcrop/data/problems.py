@@ -114,7 +114,8 @@ class Problems:
         if not self.errors:
             return
         codes = sum(DEFECTS[code].severity == "error" for code in self._groups)
-        head = f"{self.errors:,} errors of {codes} kinds in the data:"
+        kinds = f" of {codes} kinds" if codes > 1 else ""
+        head = f"{self.errors:,} error{'s' if self.errors > 1 else ''}{kinds} in the data:"
         raise DataError("\n".join([head, *self.lines("error")]), report=self.as_dict())
 
     def _codes(self) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from outcrop.core.seeds import derive
 from outcrop.data.crossing import crossing_pairs
 from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.labels import label_set
+from outcrop.data.mapping import Mapping
 from outcrop.data.neighbours import THRESHOLD, clusters
 from outcrop.data.records import Conversation, Pair, Record, Text, answer_text, prompt_text
 from outcrop.data.shingles import LARGEST_MEAN, normalise
@@ -104,7 +106,7 @@ def _united(found: Sequence[Cluster], crossing: Sequence[tuple[int, int]]) -> li
     return [group[row] for row in sorted(group)]
 
 
-def _assign(found: Sequence[Cluster], rows: int, shares: Mapping[str, float]) -> list[str]:
+def _assign(found: Sequence[Cluster], rows: int, shares: collections.abc.Mapping[str, float]) -> list[str]:
     """The part of each row."""
     parts = ["train"] * rows
     free = list(found)
@@ -161,7 +163,7 @@ def _without(found: Sequence[Cluster], taken: Sequence[Cluster]) -> list[Cluster
     return [cluster for cluster in found if cluster.rank not in ranks]
 
 
-def _quotas(rows: Mapping[str, int], wanted: int) -> dict[str, int]:
+def _quotas(rows: collections.abc.Mapping[str, int], wanted: int) -> dict[str, int]:
     """`wanted` shared out in proportion to the rows of each stratum, by largest remainders."""
     total = sum(rows.values())
     quotas = {name: wanted * count // total for name, count in rows.items()}
@@ -176,7 +178,7 @@ def _certificate(
     records: Sequence[Record],
     found: Sequence[Cluster],
     seed: int,
-    shares: Mapping[str, float],
+    shares: collections.abc.Mapping[str, float],
     labels: Sequence[str] | None,
 ) -> dict[str, Any]:
     largest = max(found, key=lambda cluster: len(cluster.rows))
@@ -204,17 +206,19 @@ def _certificate(
     }
 
 
-def write_split(drawn: Split, folder: Path, *, overwrite: bool = False) -> None:
+def write_split(drawn: Split, folder: Path, mapping: Mapping | None = None, *, overwrite: bool = False) -> None:
     """Write train.jsonl, validation.jsonl, test.jsonl and the certificate split.json; all of them or nothing.
 
     Pairs are written as Bedrock's prompt/completion, conversations as messages, texts as {"input": …}; other columns
-    are left out and named in the certificate. Raises UsageError if the folder holds something.
+    are left out and named in the certificate, and so is the mapping that made the records. Raises UsageError if the
+    folder holds something.
     """
     check_target(folder, overwrite=overwrite)
     with staged_folder(folder) as scratch:
         for name, part in drawn.parts().items():
             write_atomic(scratch / f"{name}.jsonl", "".join(_lines(part)))
-        write_json(scratch / CERTIFICATE, drawn.certificate)
+        made = {"mapping": mapping.model_dump()} if mapping else {}
+        write_json(scratch / CERTIFICATE, drawn.certificate | made)
 
 
 def open_split(folder: Path) -> dict[str, Path]:

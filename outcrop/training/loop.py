@@ -252,8 +252,8 @@ class TrainingRun:
             raise Diverged(stop.message, "More --warmup-steps may help, too, or a look at the rows.")
         if best_step != progress.step:
             self.engine.restore_weights(self.best.load(best_step))
-        after = self._measure_validation()
         minutes, peak = self._elapsed / 60, peak_memory_gb()
+        after = self._measure_validation()
         expected = progress.estimated_minutes * progress.step / progress.total
         self.journal.tell(
             "finished",

@@ -74,5 +74,5 @@ def split_data(
     records = load(paths, mapping, format, problems)
     listener({"event": "stage", "title": f"Splitting {len(records):,} rows"})
     drawn = split(records, spec.seed, spec.validation, spec.test, spec.stratify)
-    write_split(drawn, to, overwrite=overwrite)
+    write_split(drawn, to, mapping, overwrite=overwrite)
     return SplitResult(to, drawn, problems)

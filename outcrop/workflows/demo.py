@@ -11,17 +11,17 @@ from typing import Any
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
+from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import read
 from outcrop.data.records import Record, answer_text
 from outcrop.data.split import split, write_split
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.workflows.fine_tune import tune
-from outcrop.workflows.records import Source
 
 BASE = "bundled:gravel"
 DATA = "support-requests.jsonl"
-COLUMNS, TEMPLATE = "prompt=message,completion=intent", "Message: {prompt}\\nIntent:"
+MAPPING = Mapping(columns={"prompt": "message", "completion": "intent"}, template="Message: {prompt}\nIntent:")
 SETTINGS = {"epochs": 12, "batch_size": 16, "early_stopping_patience": 3}
 MARK = "demo.json"
 
@@ -64,9 +64,8 @@ def demo(to: str, *, base: str = BASE, listener: Listener = ignore) -> DemoResul
 def demo_rows() -> tuple[list[Record], Problems]:
     """The bundled rows as pairs, without those that lack a text or an intent, or have a mistyped one; and what is
     wrong with the file."""
-    source = Source((str(files("outcrop") / "data" / "bundled" / DATA),), COLUMNS, TEMPLATE)
     problems = Problems()
-    records = list(read(source.paths, source.mapping(), None, problems))
+    records = list(read([str(files("outcrop") / "data" / "bundled" / DATA)], MAPPING, None, problems))
     spellings = _spellings(records)
     return [record for record in records if answer_text(record) in spellings], problems
 
@@ -77,7 +76,7 @@ def _prepared(to: Path, listener: Listener) -> tuple[Problems, dict[str, int]]:
     message = f"{problems.rows_with_errors} rows without text or intent are left out, and those with a mistyped intent"
     listener({"event": "warning", "code": "dropped-rows", "message": f"{message}; outcrop data check names each."})
     drawn = split(records, seed=0)
-    write_split(drawn, to, overwrite=True)
+    write_split(drawn, to, MAPPING, overwrite=True)
     return problems, {name: len(part) for name, part in drawn.parts().items()}
 
 

@@ -10,16 +10,13 @@ from typing import Any
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.errors import DataError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
 from outcrop.data.labels import label_set
-from outcrop.data.records import Conversation, Record, Text
-from outcrop.data.split import CERTIFICATE, open_split, split
+from outcrop.data.records import Conversation, Record
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.report import ReportContent
-from outcrop.evaluation.results import EvaluationResult, Preparation, TrainingCurves
-from outcrop.evaluation.results import Problem as ReportedProblem
+from outcrop.evaluation.results import EvaluationResult, TrainingCurves
 from outcrop.models.fitting import fit
 from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
@@ -30,7 +27,8 @@ from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.loop import Outcome, Task, TrainingRun
 from outcrop.workflows.evaluate import now, opened, reproduction, write_evaluation
 from outcrop.workflows.measure import System, TestRows, measure
-from outcrop.workflows.records import Rows, Source, digest_of, read_rows
+from outcrop.workflows.parts import Parts, gather_parts
+from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
 from outcrop.workflows.run_folder import RUN, run_folder
 from outcrop.workflows.saving import save_description, save_model
@@ -64,18 +62,6 @@ class TuneResult:
         return asdict(self) | {"evaluation": self.evaluation.as_dict() if self.evaluation else None}
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The rows of a run, and the account of how they came to be."""
-
-    train: list[Record]
-    validation: list[Record]
-    test: list[Record]
-    test_paths: tuple[str, ...]
-    digests: dict[str, str]
-    preparation: Preparation
-
-
 def tune(
     base: str,
     data: Sequence[str],
@@ -107,7 +93,7 @@ def tune(
     find_model(base)
     with run_folder(to, overwrite=overwrite, resume=resume) as folder:
         listener({"event": "stage", "title": "Reading and checking the data"})
-        parts = _parts(source, validation, test, spec.eval_percentage, spec.seed, listener)
+        parts = gather_parts(source, validation, test, spec, listener)
         loaded = load_model(base)
         context = min(spec.max_length or loaded.context, loaded.context)
         train, held = (
@@ -119,23 +105,7 @@ def tune(
             from_rows(train), from_rows(held), _metric(held), parts.digests | {"base model": loaded.folder.digest()}
         )
         outcome = _train(loaded, resolved, task, folder, listener)
-        save_description(
-            folder,
-            loaded,
-            resolved,
-            {
-                "kind": "fine-tuned",
-                "source": source.as_dict(),
-                "conversations": any(isinstance(record, Conversation) for record in parts.train),
-                "labels": list(labels) if labels else None,
-                "data": parts.digests,
-                "rows": {"train": len(train), "validation": len(held)},
-                "minutes": outcome.minutes,
-                "metrics": {"validation_loss": outcome.after.loss, "exact_match": outcome.after.exact_match}
-                if outcome.after
-                else {},
-            },
-        )
+        save_description(folder, loaded, resolved, _card(parts, source, labels, outcome))
         evaluation = None
         if parts.test:
             evaluation = _measured(base, folder, parts, labels, shots, outcome, resolved, task.metric, listener)
@@ -144,41 +114,16 @@ def tune(
     return result
 
 
-def _parts(
-    source: Source, validation: Sequence[str], test: Sequence[str], percent: float, seed: int, listener: Listener
-) -> Parts:
-    """Rows for training, validation and test. What is not given is split off (validation) or left out (test)."""
-    certificate: dict[str, Any] | None = None
-    if len(source.paths) == 1 and (Path(source.paths[0]) / CERTIFICATE).is_file():
-        files = {name: str(path) for name, path in open_split(Path(source.paths[0])).items()}
-        source = Source((files["train"],), drop_bad_rows=source.drop_bad_rows)
-        validation = validation or ([files["validation"]] if "validation" in files else [])
-        test = test or ([files["test"]] if "test" in files else [])
-    rows = _labelled(read_rows(source, listener))
-    train = rows.records
-    if validation:
-        held = _labelled(read_rows(source.at(validation), listener)).records
-    else:
-        drawn = split(train, seed, validation=percent / 100, test=0)
-        train, held, certificate = drawn.train, drawn.validation, drawn.certificate
-    tested = _labelled(read_rows(source.at(test), listener)).records if test else []
-    digests = {
-        "training rows": rows.digest,
-        "validation rows": digest_of(validation) if validation else f"{percent:g} % of them",
-    }
-    counts = (("training", len(train)), ("validation", len(held)), ("test", len(tested)))
-    return Parts(train, held, tested, tuple(test), digests, Preparation(counts, _problems(rows), _claims(certificate)))
-
-
-def _labelled(rows: Rows) -> Rows:
-    wrong = next((record for record in rows.records if isinstance(record, Text)), None)
-    if wrong is not None:
-        raise DataError(
-            "This is text without answers.",
-            "Use outcrop pretrain, or name the columns: --map prompt=…,completion=….",
-            str(wrong.origin),
-        )
-    return rows
+def _card(parts: Parts, source: Source, labels: tuple[str, ...] | None, outcome: Outcome) -> dict[str, Any]:
+    """What outcrop.json says of the rows, how a prompt is put to the model, and how well it did on validation rows."""
+    assert outcome.after is not None, "tuning always has validation rows"
+    return {
+        "kind": "fine-tuned", "source": source.as_dict(), "prompt": parts.prompt,
+        "conversations": any(isinstance(record, Conversation) for record in parts.train),
+        "labels": list(labels) if labels else None, "data": parts.digests, "rows": dict(parts.preparation.counts),
+        "minutes": outcome.minutes,
+        "metrics": {"validation_loss": outcome.after.loss, "exact_match": outcome.after.exact_match},
+    }  # fmt: skip
 
 
 def _rendered(
@@ -275,23 +220,6 @@ def ended(outcome: Outcome) -> str:
         "diverged": f"Training diverged at step {outcome.steps:,}.",
     }
     return f"{sentences[outcome.reason]} {outcome.message}".strip()
-
-
-def _problems(rows: Rows) -> tuple[ReportedProblem, ...]:
-    return tuple(
-        ReportedProblem(group["code"], group["count"], "{file}:{line}".format(**group["examples"][0]), group["remedy"])
-        for group in rows.problems.get("problems", [])
-    )
-
-
-def _claims(certificate: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
-    if certificate is None:
-        return ()
-    return tuple(
-        (name.replace("_", " "), str(value))
-        for name, value in certificate.items()
-        if isinstance(value, str | int | float)
-    )
 
 
 def _result(

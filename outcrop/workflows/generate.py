@@ -12,7 +12,7 @@ import torch
 
 from outcrop.core import settings as environment
 from outcrop.core.completions import Completion, CompletionRequest, Sampling
-from outcrop.data.mapping import Mapping, fill
+from outcrop.data.mapping import fill
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.loading import LoadedModel, load_model
@@ -72,12 +72,9 @@ def _record(loaded: LoadedModel, prompt: str | Sequence[Message]) -> Record:
     if not isinstance(prompt, str):
         return Conversation(tuple(prompt), PROMPT)
     card = loaded.folder.card
-    source = card.get("source") or {}
-    if source.get("template"):
-        mapping = Mapping.from_text(source.get("columns", ""), source["template"])
-        assert mapping is not None, "a template makes a mapping"
-        column = mapping.columns.get("prompt", "prompt")
-        prompt = fill(mapping.template, {"prompt": prompt, column: prompt})
+    form = card.get("prompt")
+    if form:
+        prompt = fill(form["template"], {"prompt": prompt, form["column"]: prompt})
     turn = Message("user", prompt)
     return Conversation((turn,), PROMPT) if card.get("conversations") else Pair(prompt, "", PROMPT)
 

@@ -16,6 +16,9 @@ from outcrop.data.problems import Problems
 from outcrop.data.reading import files, read
 from outcrop.data.records import Record
 
+WHOLE_FILE = ("broken-compression", "broken-parquet", "empty-file", "unknown-format")
+"""Defects by which a file loses an unknown number of rows, so that dropping "bad rows" would not say what is lost."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,11 +56,11 @@ class Rows:
 
 def read_rows(source: Source, listener: Listener) -> Rows:
     """Read all records. Raises DataError with every problem at once, unless bad rows are to be dropped: then they are
-    counted, and a warning says so."""
+    counted, and a warning says so. A file that cannot be read to its end is refused in any case."""
     problems = Problems()
     records = list(read(source.paths, source.mapping(), source.format or None, problems))
     dropped = problems.rows_with_errors
-    if dropped and not source.drop_bad_rows:
+    if not source.drop_bad_rows or any(problems.count(code) for code in WHOLE_FILE):
         problems.raise_errors()
     if not records:
         raise DataError(

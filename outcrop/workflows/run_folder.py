@@ -2,46 +2,76 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from outcrop.core.errors import UsageError
-from outcrop.core.files import check_target
+from outcrop.core.files import check_target, unusable_target
 
 RUN = "run"
 """Inside the target: journal, metrics, resolved parameters; checkpoints are removed when the run has ended."""
 
 
-@contextmanager
-def run_folder(to: str, *, overwrite: bool, resume: bool) -> Iterator[Path]:
-    """The folder to work in. It becomes `to` if the block ends well. If training fails it stays for --resume; if
-    nothing was trained yet, it vanishes.
+LOCK = "lock"
+"""Locked by the process that works here; the system lets go of it when that process ends, however it ends."""
 
-    Raises UsageError where `to` is taken, or an unfinished run is in the way.
+
+@contextmanager
+def run_folder(to: str, *, overwrite: bool, resume: bool, inputs: Iterable[str] = ()) -> Iterator[Path]:
+    """The folder to work in. It becomes `to` if the block ends well. If training fails it stays for --resume; if
+    nothing was trained yet, it vanishes. inputs: what the run reads, which is never overwritten.
+
+    Raises UsageError where `to` is taken or cannot be made, an unfinished run is in the way, or another process is at
+    work there.
     """
     target = Path(to)
-    check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, inputs=inputs)
     partial = target.with_name(f"{target.name}.partial")
-    if partial.exists() and not resume:
-        if not overwrite:
-            raise UsageError(
-                f"There is an unfinished run: {partial}.", "Continue it with --resume, or start anew with --overwrite."
-            )
-        shutil.rmtree(partial)
-    (partial / RUN).mkdir(parents=True, exist_ok=True)
+    if partial.exists() and not (resume or overwrite):
+        raise UsageError(
+            f"There is an unfinished run: {partial}.", "Continue it with --resume, or start anew with --overwrite."
+        )
+    with _locked(partial):
+        if not resume:
+            _empty(partial)
+        try:
+            yield partial
+        except BaseException:
+            if not list((partial / RUN / "checkpoints").glob("step-*")):
+                shutil.rmtree(partial)
+            raise
+        for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
+            leftover.unlink()
+        for folder in ("checkpoints", "tokens"):
+            shutil.rmtree(partial / RUN / folder, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(partial, target)
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    """Make the folder, and keep every other process out of it."""
     try:
-        yield partial
-    except BaseException:
-        if not list((partial / RUN / "checkpoints").glob("step-*")):
-            shutil.rmtree(partial)
-        raise
-    for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*")]:
-        leftover.unlink()
-    for folder in ("checkpoints", "tokens"):
-        shutil.rmtree(partial / RUN / folder, ignore_errors=True)
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(partial, target)
+        (partial / RUN).mkdir(parents=True, exist_ok=True)
+        file = (partial / RUN / LOCK).open("a")
+    except OSError as error:
+        raise unusable_target(partial, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"Another process is at work in {partial}.", "Wait for it, or give another --to.") from None
+        yield
+
+
+def _empty(partial: Path) -> None:
+    """Remove everything but the lock."""
+    for path in [*(partial / RUN).iterdir(), *partial.iterdir()]:
+        if path.name == RUN or path.name == LOCK:
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -19,7 +19,7 @@ from outcrop.workflows import generate as workflow
 from outcrop.workflows.generate import generate, stream
 from tests.models.folders import edit, write_model
 
-TEMPLATE = {"columns": "prompt=text,completion=label", "template": "Message: {text}\\nIntent:"}
+TEMPLATE = {"template": "Message: {prompt}\nIntent:", "column": "text"}
 
 
 @pytest.fixture
@@ -54,14 +54,14 @@ def test_a_base_model_goes_on_with_the_prompt(model: Path, asked: list[tuple[int
 
 
 def test_a_tuned_model_is_asked_through_its_template(model: Path, asked: list[tuple[int, ...]]) -> None:
-    edit(model / CARD, kind="fine-tuned", source=TEMPLATE)
+    edit(model / CARD, kind="fine-tuned", prompt=TEMPLATE)
     loaded = load_model(str(model))
     generate(str(model), "hi {there}", max_new_tokens=1)
     assert asked == [ids(loaded, Pair("Message: hi {there}\nIntent:", ""))]
 
 
 def test_a_model_tuned_on_conversations_is_asked_in_a_turn(model: Path, asked: list[tuple[int, ...]]) -> None:
-    edit(model / CARD, kind="fine-tuned", source={"columns": "", "template": ""}, conversations=True)
+    edit(model / CARD, kind="fine-tuned", prompt=None, conversations=True)
     loaded = load_model(str(model))
     generate(str(model), "hi", max_new_tokens=1)
     assert asked == [ids(loaded, Conversation((Message("user", "hi"),)))]

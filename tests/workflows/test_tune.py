@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import outcrop
 from outcrop.core.errors import DataError, ModelError, UsageError
 from outcrop.data.mapping import Mapping
+from outcrop.data.records import Pair
 from outcrop.models.loading import load_model
 from outcrop.workflows.check_data import split_data
 
@@ -146,3 +147,26 @@ def test_resolved_parameters_say_where_they_came_from(base, rows, tmp_path):
 def test_text_without_answers_is_refused(base, texts, tmp_path):
     with pytest.raises(DataError, match="outcrop pretrain"):
         outcrop.tune(base, [texts], str(tmp_path / "out"))
+
+
+def test_rows_that_leak_between_parts_are_warned_of(base, rows, tmp_path):
+    events = []
+    tune(base, rows, tmp_path / "out", validation=[rows], listener=events.append)
+    warnings = [event["message"] for event in events if event.get("code") == "leak"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("90 of 90 validation rows")
+
+
+def test_a_model_tuned_on_a_split_is_asked_through_the_template_of_the_split(base, rows, tmp_path):
+    split_data([rows], tmp_path / "split", Mapping.from_text(COLUMNS, TEMPLATE))
+    outcrop.tune(base, [str(tmp_path / "split")], str(tmp_path / "out"), settings=FAST)
+    card = json.loads((tmp_path / "out" / "outcrop.json").read_text())
+    assert card["prompt"] == {"template": "Message: {prompt}\nIntent:", "column": "text"}
+    plain = load_model(str(tmp_path / "out")).renderer.prompt(Pair("Message: hello\nIntent:", ""))
+    assert outcrop.generate(str(tmp_path / "out"), "hello").prompt_tokens == len(plain)
+
+
+def test_a_mapping_with_a_split_folder_is_refused(base, rows, tmp_path):
+    split_data([rows], tmp_path / "split", Mapping.from_text(COLUMNS, TEMPLATE))
+    with pytest.raises(UsageError, match="records already"):
+        outcrop.tune(base, [str(tmp_path / "split")], str(tmp_path / "out"), template="x {prompt}", settings=FAST)
