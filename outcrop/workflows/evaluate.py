@@ -53,7 +53,7 @@ def evaluate(
     columns, template, format: how rows are read; by default as the (last) model was trained. shots_from: the rows that
     worked examples are drawn from. limit: only the first rows. The look at the test set is recorded.
     """
-    check_target(Path(to), overwrite=overwrite)
+    check_target(Path(to), overwrite=overwrite, inputs=(*models, *data, *shots_from))
     torch.set_num_threads(environment.threads())
     loaded = {name: load_model(name) for name in models}
     source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)

@@ -91,7 +91,8 @@ def tune(
     spec = parse_settings(settings or {})
     source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)
     find_model(base)
-    with run_folder(to, overwrite=overwrite, resume=resume) as folder:
+    inputs = (base, *data, *validation, *test)
+    with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs) as folder:
         listener({"event": "stage", "title": "Reading and checking the data"})
         parts = gather_parts(source, validation, test, spec, listener)
         loaded = load_model(base)

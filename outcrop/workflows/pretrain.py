@@ -113,7 +113,8 @@ def pretrain(
     spec = parse_settings(settings or {}, defaults)
     said = dict.fromkeys(defaults.keys() - (settings or {}).keys(), "default of pretraining") | dict(sources or {})
     source = Source(tuple(data), columns, format=format, drop_bad_rows=drop_bad_rows)
-    with run_folder(to, overwrite=overwrite, resume=resume) as folder:
+    inputs = (*filter(None, (base, from_scratch)), *data, *validation, *general)
+    with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs) as folder:
         listener({"event": "stage", "title": "Reading text"})
         corpus = _corpus(source, validation, general, spec, listener)
         loaded = _start(base, from_scratch, corpus.train, spec.seed, folder / RUN, listener)

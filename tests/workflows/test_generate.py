@@ -76,7 +76,7 @@ def test_messages_are_rendered_with_the_chat_template(model: Path, asked: list[t
 
 
 def test_a_template_that_needs_more_than_a_prompt_says_so(model: Path) -> None:
-    edit(model / CARD, source={"columns": "", "template": "{context} {prompt}"})
+    edit(model / CARD, prompt={"template": "{context} {prompt}", "column": "prompt"})
     with pytest.raises(UsageError, match=r"needs a value for \{context\}"):
         generate(str(model), "hi")
 
