@@ -17,6 +17,7 @@ from outcrop.data.reading import read
 from outcrop.data.records import prompt_text
 from outcrop.models.lora import attach, save_adapter
 from outcrop.models.scratch import ShapeSpec, learn_tokenizer, new_model
+from outcrop.training.methods import lora_shape
 from outcrop.training.spec import TrainingSpec
 
 SHAPE = ShapeSpec(vocabulary=16_384, hidden=384, layers=12, heads=6, kv_heads=2, intermediate=1280, context=1024)
@@ -47,13 +48,12 @@ def main() -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     print(f"{model.num_parameters() / 1e6:.1f} M parameters, vocabulary {len(tokenizer)}: {folder}")
-    lora = TrainingSpec(method="lora")
-    scale = {"rank": lora.lora_rank, "alpha": lora.lora_alpha, "dropout": lora.lora_dropout}
-    attach(model, **scale, rslora=lora.lora_rslora, seed=lora.seed)
+    shape = lora_shape(TrainingSpec(method="lora"))
+    attach(model, shape, seed=SEED)
     state = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     adapter.mkdir(exist_ok=True)
-    save_adapter(model, adapter, base=str(folder.resolve()), **scale, rslora=lora.lora_rslora, state=state)
-    print(f"rank {lora.lora_rank}, alpha {lora.lora_alpha:g}, {len(state) // 2} layers: {adapter}")
+    save_adapter(model, adapter, str(folder.resolve()), shape, state)
+    print(f"rank {shape.rank}, alpha {shape.alpha:g}, {len(state) // 2} layers: {adapter}")
 
 
 if __name__ == "__main__":

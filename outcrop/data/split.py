@@ -229,8 +229,14 @@ def open_split(folder: Path) -> dict[str, Path]:
     certificate = folder / CERTIFICATE
     if not certificate.is_file():
         raise UsageError(f"{folder} holds no {CERTIFICATE}.", "Make one with outcrop data split.")
-    sealed = json.loads(certificate.read_text("utf-8"))["digests"]
-    paths = {name: folder / f"{name}.jsonl" for name in sealed}
+    try:
+        sealed = dict(json.loads(certificate.read_text("utf-8"))["digests"])
+        paths = {name: folder / f"{name}.jsonl" for name in PARTS if name in sealed}
+        paths["train"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{certificate} is not a certificate of a split.", "Restore it, or split again into a new folder."
+        ) from error
     changed = [path.name for name, path in paths.items() if not path.is_file() or digest(path) != sealed[name]]
     if changed:
         raise DataError(

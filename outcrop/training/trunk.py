@@ -118,14 +118,21 @@ def _refuse_longer(found: int, longest: int) -> None:
 
 
 def _longest_exact(config: Any) -> int | None:
-    """Up to this length a document's positions do not depend on how long its neighbours are."""
+    """Up to this length a document is computed exactly: within windows that come as masks, which are not made here,
+    and while positions do not depend on how long the neighbours are."""
+    kinds = getattr(config, "layer_types", None)
+    windowed = kinds is None or any("sliding" in kind for kind in kinds)
+    limits = [config.sliding_window] if windowed and getattr(config, "sliding_window", None) else []
+    if getattr(config, "attention_chunk_size", None):
+        limits.append(config.attention_chunk_size)
     rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
-    varying = [kind for kind in kinds if kind.get("rope_type") in ("dynamic", "longrope")]
-    return min(
-        (kind.get("original_max_position_embeddings") or config.max_position_embeddings for kind in varying),
-        default=None,
-    )
+    kinds_of_rope = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    limits += [
+        kind.get("original_max_position_embeddings") or config.max_position_embeddings
+        for kind in kinds_of_rope
+        if kind.get("rope_type") in ("dynamic", "longrope")
+    ]
+    return min(limits, default=None)
 
 
 def _attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Any, **options: Any) -> tuple[Tensor, None]:

@@ -12,7 +12,7 @@ from outcrop.core.files import check_target
 from outcrop.core.spec import Spec, parameter
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
-from outcrop.data.reading import Paths, files, load
+from outcrop.data.reading import Paths, load
 from outcrop.data.split import Split, split, write_split
 from outcrop.data.validation import CheckResult, CheckSpec, check
 
@@ -68,7 +68,7 @@ def split_data(
     Raises UsageError if `to` holds something, DataError with every problem of the data or where no split exists.
     """
     spec = spec or SplitSpec()
-    check_target(to, overwrite=overwrite, inputs=[path for path, _ in files(paths)])
+    check_target(to, overwrite=overwrite, inputs=[paths] if isinstance(paths, str | Path) else paths)
     listener({"event": "stage", "title": "Reading"})
     problems = Problems()
     records = load(paths, mapping, format, problems)

@@ -21,11 +21,12 @@ from outcrop.data.labels import label_set
 from outcrop.data.records import Record
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.ledger import look, seal
+from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.report import ReportContent, write_report
 from outcrop.evaluation.results import DataFacts, EvaluationResult, Reproduction
 from outcrop.models.loading import load_model
 from outcrop.workflows.measure import System, TestRows, measure
-from outcrop.workflows.records import Source, read_rows
+from outcrop.workflows.records import Source, digest_of, read_rows
 
 PACKAGES = ("outcrop", "torch", "transformers", "tokenizers", "numpy")
 
@@ -54,6 +55,10 @@ def evaluate(
     worked examples are drawn from. limit: only the first rows. The look at the test set is recorded.
     """
     check_target(Path(to), overwrite=overwrite, inputs=(*models, *data, *shots_from))
+    if len(set(models)) < len(models):
+        raise UsageError(f"A model is named twice: {', '.join(models)}.", "Name each once; --shots may be repeated.")
+    for metric in metrics:
+        METRICS.load(metric)
     torch.set_num_threads(environment.threads())
     loaded = {name: load_model(name) for name in models}
     source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)
@@ -67,6 +72,8 @@ def evaluate(
     if any(shots) and not pool:
         raise UsageError("Worked examples need rows to be drawn from.", "Name training rows: --shots-from FILE.")
     rows = TestRows(records, labels_of(records, [m.folder.card.get("labels") for m in loaded.values()]), pool)
+    for name, model in loaded.items():
+        _warn_of_seen_rows(name, model.folder.card, data, listener)
     facts = opened(data, len(records), "evaluate", ", ".join(models))
     answered = []
     for name in models:
@@ -75,7 +82,7 @@ def evaluate(
             trained = loaded[name].folder.card.get("minutes")
             answered.append(
                 measure(
-                    System(_name(name, count, shots), described, loaded[name], count, trained),
+                    System(_name(name, count, shots, models), described, loaded[name], count, trained),
                     rows,
                     listener,
                     seed=seed,
@@ -85,6 +92,17 @@ def evaluate(
     with staged_folder(Path(to)) as folder:
         write_evaluation(folder, ReportContent(result, reproduction=reproduction(), created=now()))
     return result
+
+
+def _warn_of_seen_rows(name: str, card: dict[str, Any], data: Sequence[str], listener: Listener) -> None:
+    """Say so where the rows are, file for file, those that the model was trained on or chosen by."""
+    told = card.get("data")
+    if not isinstance(told, dict):
+        return
+    for rows, use in (("training rows", "trained on"), ("validation rows", "chosen by")):
+        if any(told.get(rows) == digest_of([path]) for path in data) or told.get(rows) == digest_of(data):
+            message = f"{name} was {use} these rows: its score on them says little of its score on new ones."
+            listener({"event": "warning", "code": "seen-rows", "message": message})
 
 
 def labels_of(records: Sequence[Record], stored: Sequence[list[str] | None]) -> tuple[str, ...] | None:
@@ -136,6 +154,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _name(model: str, count: int, shots: Sequence[int]) -> str:
-    short = Path(model).name if ":" not in model else model
+def _name(model: str, count: int, shots: Sequence[int], models: Sequence[str]) -> str:
+    """The last part of a model's path, or all of it where another model has the same last part."""
+    last = Path(model).name
+    alone = sum(Path(other).name == last for other in models) == 1
+    short = last if alone and ":" not in model else model
     return f"{short}, {count}-shot" if len(shots) > 1 or count else short

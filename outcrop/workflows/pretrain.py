@@ -160,7 +160,7 @@ def _pretrained(
     shard = _tokens(loaded, corpus.train, place.folder / RUN / "tokens")
     windows = Windows(shard, window)
     watched = by_document(_ids(loaded, corpus.held), window)[:WATCHED_WINDOWS]
-    resolved = resolve(spec.model_copy(update={"max_length": window}), said, loaded, len(windows), listener)
+    resolved = resolve(spec, said, loaded, len(windows), listener)
     texts = {"held-out text": corpus.held, **corpus.others}
     before = _bits(load_model(place.base), texts, window) if place.base else {}
     start = loaded.folder.digest() if place.base else digest(Path(place.shape))
@@ -217,7 +217,7 @@ def _start(
         tokenizer._tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.backend_tokenizer.save(str(tokenizer_file))
     model = new_model(shape, tokenizer, seed).eval()
-    return LoadedModel(ModelFolder(shape_file, folder, None, {}), model, tokenizer, Renderer(tokenizer))
+    return LoadedModel(ModelFolder(shape_file, Path(shape_file), None, {}), model, tokenizer, Renderer(tokenizer))
 
 
 def _ids(loaded: LoadedModel, records: Sequence[Record]) -> list[list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener
 from outcrop.core.spec import Resolved
 from outcrop.models.loading import LoadedModel
@@ -38,6 +39,11 @@ def resolve(
     """Fill in what depends on the base model and the data, and tell the listener."""
     config = loaded.model.config
     derived: dict[str, tuple[Any, str]] = {}
+    if (spec.max_length or 0) > loaded.context:
+        raise UsageError(
+            f"max_length {spec.max_length:,} is more than the {loaded.context:,} tokens that the base model reads.",
+            f"Give at most {loaded.context}, or leave it out.",
+        )
     if spec.max_length is None:
         derived["max_length"] = (loaded.context, "base model: its context")
     if spec.learning_rate is None:

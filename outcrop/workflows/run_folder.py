@@ -65,7 +65,8 @@ def _locked(partial: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"Another process is at work in {partial}.", "Wait for it, or give another --to.") from None
+            remedy = "Wait for it, or give another --to."
+            raise UsageError(f"Another process is at work in {partial}.", remedy) from None
         yield
 
 

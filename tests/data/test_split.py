@@ -154,3 +154,10 @@ def test_a_folder_with_something_in_it_is_kept(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty"):
         write_split(drawn, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"digests": {"test": "sha256:0"}}', '{"digests": 3}'])
+def test_a_broken_certificate_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "split.json").write_text(content)
+    with pytest.raises(DataError, match=r"split\.json is not a certificate"):
+        open_split(tmp_path)

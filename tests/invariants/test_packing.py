@@ -101,10 +101,27 @@ def test_what_is_not_computed_exactly_is_refused(name: str) -> None:
         Trunk(family(name))
 
 
-@pytest.mark.parametrize("name", ["mistral", "gemma3"])
+@pytest.mark.parametrize("name", ["mistral", "gemma3", "qwen2"])
 def test_rows_that_fit_into_a_sliding_window_are_exact_and_others_refused(name: str) -> None:
-    model = family(name, sliding_window=16)
+    kinds = {"use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]}
+    model = family(name, sliding_window=16, **(kinds if name == "qwen2" else {}))
     assert_same(model, documents([16, 9, 12], prefix=4))
+    with pytest.raises(ModelError, match="17 tokens is longer than the 16"):
+        our_gradients(model, documents([9, 17]))
+
+
+def test_a_window_that_comes_as_a_mask_alone_is_seen_too() -> None:
+    """Qwen2-MoE does not tell its attention of the window."""
+    kinds = {"use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]}
+    model = family("qwen2-moe", sliding_window=16, **kinds)
+    assert_same(model, documents([16, 9, 12], prefix=4))
+    with pytest.raises(ModelError, match="17 tokens is longer than the 16"):
+        our_gradients(model, documents([9, 17]))
+
+
+def test_a_window_that_the_configuration_hides_but_the_attention_is_told_of() -> None:
+    model = family("mistral", sliding_window=16)
+    model.config.layer_types = ["full_attention", "full_attention"]
     with pytest.raises(ModelError, match="17 tokens is longer than the 16"):
         our_gradients(model, documents([9, 17]))
 

@@ -176,6 +176,14 @@ def test_another_run_is_refused_and_leaves_the_first_as_it_was(
     assert (tmp_path / "journal.jsonl").read_bytes() == before
 
 
+def test_in_bf16_and_many_micro_batches(tmp_path: Path) -> None:
+    settings = {"epochs": 2, "dtype": torch.bfloat16, "micro_batch_tokens": 16}
+    _, weights = run(tmp_path / "whole", **settings)
+    stopped_at(7, tmp_path / "killed", **settings)
+    _, resumed = run(tmp_path / "killed", **settings)
+    assert torch.equal(resumed, weights)
+
+
 def test_time_between_checkpoints_may_change(tmp_path: Path) -> None:
     _, weights = run(tmp_path / "whole", epochs=1)
     assert not (tmp_path / "whole" / "checkpoints").exists()

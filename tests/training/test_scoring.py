@@ -45,7 +45,10 @@ def test_exact_is_what_greedy_decoding_would_give() -> None:
             greedy.append(int(model(input_ids=torch.tensor([greedy])).logits[0, -1].argmax()))
         other = [*greedy[:-1], (greedy[-1] + 1) % VOCABULARY]
         made += [Segment(np.array(greedy), weights), Segment(np.array(other), weights)]
-    assert [score.exact for score in score_rows(Trunk(model), rows(made), 4096)] == [True, False] * 3
+    trunk = Trunk(model)
+    assert [score.exact for score in score_rows(trunk, rows(made), 4096)] == [True, False] * 3
+    joint = [(made[0], made[2]), (made[0], made[3]), (made[1], made[2])]
+    assert [score.exact for score in score_rows(trunk, joint, 4096)] == [True, False, False]
 
 
 def test_no_gradient_is_kept() -> None:

@@ -110,6 +110,7 @@ def test_bad_rows_are_named_and_nothing_is_left(base, rows, tmp_path):
         ({"base": "bundled:gravl"}, ModelError, "gravel"),
         ({"base": "/nowhere"}, ModelError, "no model folder"),
         ({"settings": {"max_length": 10}}, DataError, "--over-long"),
+        ({"settings": {"max_length": 100_000}}, UsageError, "at most"),
     ],
 )
 def test_user_errors_come_before_training_and_leave_nothing(base, rows, tmp_path, change, error, says):

@@ -1,0 +1,38 @@
+"""Files to records: what is refused, and what dropping bad rows may not hide."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outcrop.core.errors import DataError
+from outcrop.core.events import ignore
+from outcrop.workflows.records import Source, read_rows
+
+ROWS = "".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(200))
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_file_cut_off_is_refused_although_its_first_rows_are_whole(tmp_path: Path, drop: bool) -> None:
+    packed = gzip.compress(ROWS.encode(), mtime=0)
+    (tmp_path / "rows.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(DataError, match="broken-compression"):
+        read_rows(Source((str(tmp_path / "rows.jsonl.gz"),), drop_bad_rows=drop), ignore)
+
+
+def test_an_empty_file_beside_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(ROWS)
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match="empty-file"):
+        read_rows(Source((str(tmp_path / "rows.jsonl"), str(tmp_path / "empty.jsonl"))), ignore)
+
+
+def test_bad_rows_are_dropped_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(ROWS + '{"prompt": "", "completion": "x"}\n')
+    events: list[dict[str, Any]] = []
+    rows = read_rows(Source((str(tmp_path / "rows.jsonl"),), drop_bad_rows=True), events.append)
+    assert (len(rows.records), rows.dropped) == (200, 1)
+    assert events[0]["message"].startswith("1 rows")

@@ -1,0 +1,70 @@
+"""Where a run may live: nothing is buried, and two processes never share a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from outcrop.core.errors import UsageError
+from outcrop.core.files import staged_folder
+from outcrop.workflows.run_folder import run_folder
+
+
+def test_a_run_that_ends_well_becomes_its_target_without_the_lock(tmp_path: Path) -> None:
+    with run_folder(str(tmp_path / "out"), overwrite=False, resume=False) as folder:
+        (folder / "model").write_text("x")
+    assert {path.name for path in tmp_path.rglob("*")} == {"out", "model", "run"}
+
+
+@pytest.mark.parametrize("how", [{"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}])
+def test_a_folder_at_work_is_refused_and_left_as_it_is(tmp_path: Path, how: dict[str, bool]) -> None:
+    target = str(tmp_path / "out")
+    with run_folder(target, overwrite=False, resume=False) as folder:
+        (folder / "model").write_text("x")
+        with pytest.raises(UsageError, match="at work"), run_folder(target, **how):
+            pass
+        assert (folder / "model").read_text() == "x"
+    assert (tmp_path / "out" / "model").exists()
+
+
+def test_overwrite_starts_an_unfinished_run_anew(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "out.partial" / "run" / "checkpoints" / "step-1"
+    checkpoint.mkdir(parents=True)
+    with (
+        pytest.raises(UsageError, match="unfinished"),
+        run_folder(str(tmp_path / "out"), overwrite=False, resume=False),
+    ):
+        pass
+    with run_folder(str(tmp_path / "out"), overwrite=True, resume=False):
+        assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("target", [".", "..", "/"])
+def test_the_working_folder_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="working folder"), run_folder(target, overwrite=True, resume=False):
+        pass
+
+
+def test_what_is_read_is_never_overwritten(tmp_path: Path) -> None:
+    rows = tmp_path / "data" / "rows.jsonl"
+    rows.parent.mkdir()
+    rows.write_text("{}")
+    with (
+        pytest.raises(UsageError, match="which is read"),
+        run_folder(str(rows.parent), overwrite=True, resume=False, inputs=[str(rows)]),
+    ):
+        pass
+    assert rows.exists()
+
+
+def test_a_target_that_cannot_be_made_is_a_mistake_of_the_request(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(UsageError, match="is a file"),
+        run_folder(str(tmp_path / "file" / "out"), overwrite=False, resume=False),
+    ):
+        pass
+    with pytest.raises(UsageError, match="cannot be made"), staged_folder(tmp_path / ("n" * 300)):
+        pass
