@@ -217,7 +217,7 @@ class TrainingRun:
     def _note(self, found: Evaluation) -> None:
         """Keep the weights if this evaluation of them is the best, and record it."""
         stopping, step = self.progress.stopping, self.progress.step
-        best = stopping.update(step, found.exact_match if stopping.higher_is_better else found.loss)
+        best = stopping.update(step, found.exact_match if stopping.higher_is_better else found.loss, found.loss)
         if best:
             self.best.keep(step, self.engine.flat.master)
         self.journal.write(

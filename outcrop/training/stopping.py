@@ -24,17 +24,23 @@ class EarlyStopping:
     patience: int
     higher_is_better: bool
     best: float | None = None
+    best_loss: float | None = None
     best_step: int = 0
     waited: int = 0
 
-    def update(self, step: int, value: float) -> bool:
-        """Take an evaluation; returns whether these are the best weights so far (any improvement, however small)."""
+    def update(self, step: int, value: float, loss: float | None = None) -> bool:
+        """Take an evaluation; returns whether these are the best weights so far (any improvement, however small).
+
+        loss: the validation loss, which decides while a task metric stands still.
+        """
         gain = math.inf if self.best is None else (value - self.best) * (1 if self.higher_is_better else -1)
+        if gain == 0 and loss is not None and self.best_loss is not None:
+            gain = self.best_loss - loss
         if math.isnan(value):
             gain = -math.inf
         self.waited = 0 if gain >= self.threshold and gain > 0 else self.waited + 1
         if gain > 0:
-            self.best, self.best_step = value, step
+            self.best, self.best_loss, self.best_step = value, loss, step
         return gain > 0
 
     @property
@@ -44,11 +50,12 @@ class EarlyStopping:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
+        return {name: getattr(self, name) for name in ("best", "best_loss", "best_step", "waited")}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set what `state` returned."""
-        self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.loop import Outcome, Task, TrainingRun
 from outcrop.workflows.evaluate import now, opened, reproduction, write_evaluation
 from outcrop.workflows.measure import System, TestRows, measure
-from outcrop.workflows.parts import Parts, gather_parts
+from outcrop.workflows.parts import Parts, counted, gather_parts
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
 from outcrop.workflows.run_folder import RUN, run_folder
@@ -100,6 +100,7 @@ def tune(
         train, held = (
             _rendered(loaded, rows, context, spec.over_long, listener) for rows in (parts.train, parts.validation)
         )
+        parts = counted(parts, len(train), len(held))
         resolved = resolve(spec, sources or {}, loaded, len(train), listener)
         labels = label_set([*parts.train, *parts.validation])
         task = Task(
@@ -186,6 +187,7 @@ def _measured(
     systems.append(System("tuned", f"{method}, {outcome.steps} steps", after, 0, outcome.minutes))
     answered = [measure(system, rows, listener, seed=resolved.spec.seed) for system in systems]
     result = assess("Before and after tuning", facts, answered, candidate="tuned", seed=resolved.spec.seed)
+    result = replace(result, notes=(*result.notes, *parts.leaks))
     write_evaluation(
         folder,
         ReportContent(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from outcrop.core.events import Listener
 from outcrop.data.crossing import crossing_pairs
 from outcrop.data.records import Record, Text, prompt_text
 from outcrop.data.split import CERTIFICATE, open_split, split
+from outcrop.data.validation import check
 from outcrop.evaluation.results import Preparation, Problem
 from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.records import Rows, Source, digest_of, read_rows
@@ -21,6 +22,7 @@ from outcrop.workflows.records import Rows, Source, digest_of, read_rows
 @dataclass(frozen=True)
 class Parts:
     """The rows of a run. test_paths: the files of the test rows; digests: of what was read, by part;
+    leaks: sentences on rows that are almost equal across parts;
     prompt: the template that made the prompts and the column it shows, None without one."""
 
     train: list[Record]
@@ -29,6 +31,7 @@ class Parts:
     test_paths: tuple[str, ...]
     digests: dict[str, str]
     preparation: Preparation
+    leaks: tuple[str, ...]
     prompt: dict[str, str] | None
 
 
@@ -58,26 +61,49 @@ def gather_parts(
     else:
         drawn = split(train, spec.seed, validation=spec.eval_percentage / 100, test=0)
         train, held, claims = drawn.train, drawn.validation, _claims(drawn.certificate)
-    _warn_of_leaks({"training": train, "validation": held, "test": tested}, listener)
+    found = _warn_of_defects(source, listener)
+    leaks = _warn_of_leaks({"training": train, "validation": held, "test": tested}, listener)
     held_digest = digest_of(validation) if validation else f"{spec.eval_percentage:g} % of the training rows"
     digests = {"training rows": rows.digest, "validation rows": held_digest}
     counts = (("training", len(train)), ("validation", len(held)), ("test", len(tested)))
-    return Parts(train, held, tested, tuple(test), digests, Preparation(counts, _problems(rows), claims), prompt)
+    return Parts(train, held, tested, tuple(test), digests, Preparation(counts, found, claims), leaks, prompt)
 
 
-def _warn_of_leaks(parts: Mapping[str, list[Record]], listener: Listener) -> None:
+def counted(parts: Parts, train: int, validation: int) -> Parts:
+    """The same with the numbers of rows that are really used, where over-long ones were dropped."""
+    counts = (("training", train), ("validation", validation), ("test", len(parts.test)))
+    return replace(parts, preparation=replace(parts.preparation, counts=counts))
+
+
+def _warn_of_defects(source: Source, listener: Listener) -> tuple[Problem, ...]:
+    """What `outcrop data check` says of the training files, as one warning with numbers."""
+    groups = check(list(source.paths), source.mapping(), source.format or None).problems.as_dict()["problems"]
+    if groups:
+        numbers = ", ".join(f"{group['count']:,} {group['code']}" for group in groups)
+        message = f"In the training data: {numbers}. outcrop data check names each."
+        listener({"event": "warning", "code": "data", "message": message})
+    return tuple(
+        Problem(group["code"], group["count"], "{file}:{line}".format(**group["examples"][0]), group["remedy"])
+        for group in groups
+    )
+
+
+def _warn_of_leaks(parts: Mapping[str, list[Record]], listener: Listener) -> tuple[str, ...]:
     texts = [prompt_text(record) for records in parts.values() for record in records]
     names = [name for name, records in parts.items() for _ in records]
     found: dict[tuple[str, str], set[int]] = {}
     for left, right in crossing_pairs(texts, names):
         first, second = sorted((left, right), key=lambda row: list(parts).index(names[row]))
         found.setdefault((names[first], names[second]), set()).add(second)
+    sentences = []
     for (first_part, second_part), rows in found.items():
         message = (
             f"{len(rows)} of {len(parts[second_part])} {second_part} rows have a prompt equal or almost equal to one "
             f"of the {first_part} rows: scores on them say little. outcrop data split keeps such rows together."
         )
         listener({"event": "warning", "code": "leak", "message": message})
+        sentences.append(message)
+    return tuple(sentences)
 
 
 def _labelled(rows: Rows) -> Rows:
@@ -95,13 +121,6 @@ def _prompt(mapping: Mapping[str, Any] | None) -> dict[str, str] | None:
     if not mapping or not mapping["template"]:
         return None
     return {"template": mapping["template"], "column": mapping["columns"].get("prompt", "prompt")}
-
-
-def _problems(rows: Rows) -> tuple[Problem, ...]:
-    return tuple(
-        Problem(group["code"], group["count"], "{file}:{line}".format(**group["examples"][0]), group["remedy"])
-        for group in rows.problems.get("problems", [])
-    )
 
 
 def _claims(certificate: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -48,6 +48,8 @@ def run_folder(to: str, *, overwrite: bool, resume: bool, inputs: Iterable[str] 
             leftover.unlink()
         for folder in ("checkpoints", "tokens"):
             shutil.rmtree(partial / RUN / folder, ignore_errors=True)
+        for file in partial.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written with no rights for others
         if target.exists():
             shutil.rmtree(target)
         os.replace(partial, target)

@@ -77,17 +77,20 @@ def test_if_nothing_was_better_the_base_model_is_left_and_the_message_says_so(tm
     assert torch.equal(weights, TrainingEngine(tiny_model(), spec(), torch.float32).flat.master)
 
 
-def test_the_task_metric_decides_where_there_is_one(tmp_path: Path, heard: Heard) -> None:
+def test_the_task_metric_decides_where_there_is_one_and_the_loss_between_equals(tmp_path: Path, heard: Heard) -> None:
     made = rows(documents([6] * 8, prefix=4, answer=1))
-    settings = {"learning_rate": 1e-2, "epochs": 12, "batch_size": 4, "evaluations_per_epoch": 1}
-    outcome, _ = run(tmp_path, heard.append, of=Task(made, made, "exact_match", {}), **settings)
-    values = [event["metric_value"] for event in heard.of("evaluation")]
+    held = [*made[:4], *rows(documents([6] * 8, seed=1, prefix=4, answer=1))]
+    settings = {"learning_rate": 1e-2, "epochs": 12, "batch_size": 4, "early_stopping_patience": 99}
+    outcome, _ = run(tmp_path, heard.append, of=Task(made, held, "exact_match", {}), **settings)
+    evaluations = heard.of("evaluation")
+    best = min(evaluations, key=lambda event: (-event["metric_value"], event["validation_loss"]))
+    lowest = min(evaluations, key=lambda event: event["validation_loss"])
+    assert best["metric_value"] > lowest["metric_value"]
+    assert outcome.best_step == best["step"]
     assert outcome.after is not None
-    assert outcome.after.exact_match == max(values) > values[0]
-    first_best = next(event["step"] for event in heard.of("evaluation") if event["metric_value"] == max(values))
-    assert outcome.best_step == first_best
-    by_loss, _ = run(tmp_path / "2", of=Task(made, made, "exact_match", {}), select_by="validation_loss", **settings)
-    assert by_loss.best_step > outcome.best_step
+    assert outcome.after.exact_match == best["metric_value"]
+    by_loss, _ = run(tmp_path / "2", of=Task(made, held, "exact_match", {}), select_by="validation_loss", **settings)
+    assert by_loss.best_step == lowest["step"]
 
 
 def test_a_metric_that_is_not_there_cannot_decide(tmp_path: Path) -> None:

@@ -123,3 +123,15 @@ def test_the_watch_goes_on_after_a_checkpoint() -> None:
 )
 def test_overfitting(history: list[tuple[float, float]], found: bool) -> None:
     assert overfitting(history) == found
+
+
+def test_loss_decides_while_the_metric_stands_still():
+    stopping = EarlyStopping(0.01, 2, higher_is_better=True)
+    assert stopping.update(0, 0.0, 9.0)
+    assert stopping.update(1, 0.0, 2.0)
+    assert stopping.waited == 0
+    assert stopping.update(2, 0.0, 1.999)
+    assert stopping.waited == 1
+    assert stopping.update(3, 0.5, 3.0)
+    assert not stopping.update(4, 0.5, 3.5)
+    assert (stopping.best_step, stopping.waited) == (3, 1)
