@@ -22,7 +22,7 @@ from outcrop.workflows.fine_tune import tune
 BASE = "bundled:gravel"
 DATA = "support-requests.jsonl"
 MAPPING = Mapping(columns={"prompt": "message", "completion": "intent"}, template="Message: {prompt}\nIntent:")
-SETTINGS = {"epochs": 12, "batch_size": 16, "early_stopping_patience": 3}
+SETTINGS = {"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "early_stopping_patience": 4}
 MARK = "demo.json"
 
 

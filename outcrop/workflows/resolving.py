@@ -13,8 +13,9 @@ from outcrop.training.batches import BatchPlan
 from outcrop.training.precision import Precision, choose
 from outcrop.training.spec import TrainingSpec, bedrock_names
 
-FULL_RATE, LORA_FACTOR, WIDTH_POWER = 4e-3, 2.0, 0.8
-"""Peak rate of full tuning at width 64, LoRA's multiple of it, and how it falls with width; benchmarks/rates.md."""
+FULL_RATE, LORA_FACTOR, WIDTH_POWER = 4e-3, 4.0, 1.27
+"""Peak rate of full tuning at width 64, LoRA's multiple of it, and the power of the width by which it falls: through
+4e-3 at width 64 and 1e-3 at 192, which were tried, towards the 2e-5 at 4,096 that is usual. benchmarks/rates/ sweeps."""
 
 
 class ResolvedSpec(NamedTuple):

@@ -79,8 +79,8 @@ def test_if_nothing_was_better_the_base_model_is_left_and_the_message_says_so(tm
 
 def test_the_task_metric_decides_where_there_is_one_and_the_loss_between_equals(tmp_path: Path, heard: Heard) -> None:
     made = rows(documents([6] * 8, prefix=4, answer=1))
-    held = [*made[:4], *rows(documents([6] * 8, seed=1, prefix=4, answer=1))]
-    settings = {"learning_rate": 1e-2, "epochs": 12, "batch_size": 4, "early_stopping_patience": 99}
+    held = [*made, *rows(documents([6] * 16, seed=1, prefix=4, answer=1))]
+    settings = {"learning_rate": 2e-2, "epochs": 12, "batch_size": 4, "early_stopping_patience": 99}
     outcome, _ = run(tmp_path, heard.append, of=Task(made, held, "exact_match", {}), **settings)
     evaluations = heard.of("evaluation")
     best = min(evaluations, key=lambda event: (-event["metric_value"], event["validation_loss"]))
