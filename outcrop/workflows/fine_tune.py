@@ -101,7 +101,7 @@ def tune(
             _rendered(loaded, rows, context, spec.over_long, listener) for rows in (parts.train, parts.validation)
         )
         parts = counted(parts, len(train), len(held))
-        resolved = resolve(spec, sources or {}, loaded, len(train), listener)
+        resolved = resolve(spec, sources or {}, loaded, len(train), listener, folder / RUN)
         labels = label_set([*parts.train, *parts.validation])
         task = Task(
             from_rows(train), from_rows(held), _metric(held), parts.digests | {"base model": loaded.folder.digest()}

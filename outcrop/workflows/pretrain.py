@@ -160,7 +160,7 @@ def _pretrained(
     shard = _tokens(loaded, corpus.train, place.folder / RUN / "tokens")
     windows = Windows(shard, window)
     watched = by_document(_ids(loaded, corpus.held), window)[:WATCHED_WINDOWS]
-    resolved = resolve(spec, said, loaded, len(windows), listener)
+    resolved = resolve(spec, said, loaded, len(windows), listener, place.folder / RUN)
     texts = {"held-out text": corpus.held, **corpus.others}
     before = _bits(load_model(place.base), texts, window) if place.base else {}
     start = loaded.folder.digest() if place.base else digest(Path(place.shape))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener
+from outcrop.core.files import write_atomic
 from outcrop.core.spec import Resolved
 from outcrop.models.loading import LoadedModel
 from outcrop.training.batches import BatchPlan
@@ -15,7 +17,7 @@ from outcrop.training.spec import TrainingSpec, bedrock_names
 
 FULL_RATE, LORA_FACTOR, WIDTH_POWER = 4e-3, 4.0, 1.27
 """Peak rate of full tuning at width 64, LoRA's multiple of it, and the power of the width by which it falls: through
-4e-3 at width 64 and 1e-3 at 192, which were tried, towards the 2e-5 at 4,096 that is usual. benchmarks/rates/ sweeps."""
+4e-3 at width 64 and 1e-3 at 192, which were tried, towards the 2e-5 at 4,096 that is usual."""
 
 
 class ResolvedSpec(NamedTuple):
@@ -35,9 +37,17 @@ def parse_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any] | No
 
 
 def resolve(
-    spec: TrainingSpec, sources: Mapping[str, str], loaded: LoadedModel, rows: int, listener: Listener
+    spec: TrainingSpec,
+    sources: Mapping[str, str],
+    loaded: LoadedModel,
+    rows: int,
+    listener: Listener,
+    run: Path | None = None,
 ) -> ResolvedSpec:
-    """Fill in what depends on the base model and the data, and tell the listener."""
+    """Fill in what depends on the base model and the data, and tell the listener.
+
+    run: the run's folder, which remembers the measured precision, so that a resumed run computes as it began.
+    """
     config = loaded.model.config
     derived: dict[str, tuple[Any, str]] = {}
     if (spec.max_length or 0) > loaded.context:
@@ -55,13 +65,7 @@ def resolve(
     if spec.warmup_steps is None:
         steps = BatchPlan(rows, spec.batch_size, spec.seed).steps_per_epoch * spec.epochs
         derived["warmup_steps"] = (max(1, steps // 20), f"data: 5 % of {steps} steps")
-    precision = choose(
-        spec.precision,
-        width=config.hidden_size,
-        inner=config.intermediate_size,
-        rows=min(spec.micro_batch_tokens, 2048),
-        device=loaded.model.device,
-    )
+    precision = _precision(spec, loaded, run)
     complete = spec.model_copy(update={name: value for name, (value, _) in derived.items()})
     account = [
         Resolved(name, getattr(complete, name), derived[name][1] if name in derived else _source(name, spec, sources))
@@ -75,6 +79,17 @@ def resolve(
     )
     listener({"event": "resolved", "parameters": [vars(entry) for entry in account]})
     return ResolvedSpec(complete, precision, account)
+
+
+def _precision(spec: TrainingSpec, loaded: LoadedModel, run: Path | None) -> Precision:
+    config, remembered = loaded.model.config, None if run is None else run / "precision.txt"
+    asked = remembered.read_text() if remembered and remembered.exists() else spec.precision
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    rows = min(spec.micro_batch_tokens, 2048)
+    chosen = choose(asked, width=config.hidden_size, inner=inner, rows=rows, device=loaded.model.device)
+    if remembered and spec.precision == "auto":
+        write_atomic(remembered, str(chosen.dtype).removeprefix("torch."))
+    return chosen
 
 
 def default_rate(width: int, method: str) -> float:
