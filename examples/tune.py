@@ -16,7 +16,7 @@ requests = str(files("outcrop") / "data" / "bundled" / "support-requests.jsonl")
 mapping = Mapping.from_text("prompt=message,completion=intent", "Message: {prompt}\\nIntent:")
 
 checked = outcrop.check_data([requests], mapping)
-for problem in checked.as_dict()["problems"]["problems"][:3]:
+for problem in checked.as_dict()["problems"][:3]:
     print(f"{problem['count']:4d}  {problem['code']}: {problem['remedy']}")
 
 tuned = outcrop.tune(

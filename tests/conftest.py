@@ -13,7 +13,7 @@ from hypothesis import settings
 
 # Before anything imports torch, which reads these once.
 os.environ.update(OMP_NUM_THREADS="1", OUTCROP_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS"):
+for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS"):
     os.environ.pop(name, None)
 
 # Examples are the same in every run, and the clock of a busy machine decides nothing.
