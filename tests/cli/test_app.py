@@ -259,6 +259,8 @@ def test_a_lazy_group_lists_and_runs_its_commands(command, monkeypatch) -> None:
 
 
 WAITING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 import sys, time, types
 from outcrop.cli import workflows
 from outcrop.cli.app import main
