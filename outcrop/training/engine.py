@@ -11,7 +11,7 @@ from torch import Tensor
 from outcrop.core.seeds import derive
 from outcrop.training import objective
 from outcrop.training.batches import Example, micro_batches, total_weight
-from outcrop.training.layout import lay_out
+from outcrop.training.layout import ROWS, lay_out
 from outcrop.training.methods import prepare
 from outcrop.training.optim import Optimizer
 from outcrop.training.scoring import Evaluation, score_rows, summarise
@@ -63,7 +63,7 @@ class TrainingEngine:
         for number, segments in enumerate(pieces):
             if self.spec.dropout or self.spec.lora_dropout:
                 torch.manual_seed(derive(self.spec.seed, "dropout", index, number))
-            layout = lay_out(segments).to(self.device)
+            layout = lay_out(segments, ROWS).to(self.device)
             hidden = self.trunk(layout)
             loss, nll = objective.cross_entropy(hidden, self.head, layout, weight, self.spec.label_smoothing)
             loss.backward()

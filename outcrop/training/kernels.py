@@ -6,6 +6,7 @@ E embedding, M supervised tokens, V vocabulary, R rank.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from outcrop.training.layout import Attention, Group
+from outcrop.training.layout import Attention, HeadTables
 
 
 class RMSNorm(Function):
@@ -52,17 +53,6 @@ class SwiGLU(Function):
         return grad_gate, F.silu(gate).mul_(grad)
 
 
-def _gather(flat: Tensor, rows: Tensor, documents: int) -> Tensor:
-    """[T+1, H, D] rows → [N, H, S, D], contiguous."""
-    picked = flat.index_select(0, rows)
-    return picked.view(documents, -1, *flat.shape[1:]).transpose(1, 2).contiguous()
-
-
-def _padded(flat: Tensor) -> Tensor:
-    """With a row of zeros appended, which pads point at."""
-    return torch.cat([flat, flat.new_zeros(1, *flat.shape[1:])])
-
-
 class DocumentAttention(Function):
     """Causal attention within each document of a flat batch: q [T, H, D], k, v [T, K, D] → [T, H, D].
 
@@ -72,91 +62,97 @@ class DocumentAttention(Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, attention: Attention) -> Tensor:
-        q, k, v = _padded(q * scale), _padded(k), _padded(v)
-        outputs, saved = [], []
-        for group in attention.groups:
-            Q = _gather(q, group.query_rows, group.documents)
-            K, V = (_gather(x, group.key_rows, group.documents) for x in (k, v))
-            output, weights = _attend(Q, K, V, group)
-            saved += [Q, K, V, weights]
-            outputs.append(output)
-        ctx.save_for_backward(*saved)
-        ctx.attention, ctx.scale = attention, scale
-        return _slots(outputs).index_select(0, attention.query_slot)
+        queries, keys = attention.tables("query", q.shape[1]), attention.tables("key", k.shape[1])
+        Q, K, V = _gather(q, queries), _gather(k, keys), _gather(v, keys)
+        output = torch.empty_like(Q)
+        parts = _grouped(attention, k.shape[1], (Q, queries), (K, keys), (V, keys), (output, queries))
+        weights = [_attend(part, group.mask, scale) for group, part in zip(attention.groups, parts, strict=True)]
+        ctx.save_for_backward(Q, K, V, *weights)
+        ctx.attention, ctx.scale, ctx.tables, ctx.shapes = attention, scale, (queries, keys), (q.shape, k.shape)
+        return output.index_select(0, queries.back).view(q.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         attention: Attention = ctx.attention
-        saved, padded = iter(ctx.saved_tensors), _padded(grads[0])
-        grad_Qs, grad_Ks, grad_Vs = [], [], []
-        for group in attention.groups:
-            grad = _gather(padded, group.query_rows, group.documents)
-            Q, K, V, weights = (next(saved) for _ in range(4))
-            grad_Q, grad_K, grad_V = _attend_backward(grad, Q, K, V, weights, group)
-            grad_Qs.append(grad_Q)
-            grad_Ks.append(grad_K)
-            grad_Vs.append(grad_V)
-        grad_q = _slots(grad_Qs).index_select(0, attention.query_slot).mul_(ctx.scale)
-        return grad_q, _key_gradient(grad_Ks, attention), _key_gradient(grad_Vs, attention), None, None
+        (queries, keys), (shape, kv_shape) = ctx.tables, ctx.shapes
+        Q, K, V, *weights = ctx.saved_tensors
+        grad_Q, grad_K, grad_V = torch.empty_like(Q), torch.empty_like(K), torch.empty_like(V)
+        inputs = ((_gather(grads[0], queries), queries), (Q, queries), (K, keys), (V, keys))
+        outputs = ((grad_Q, queries), (grad_K, keys), (grad_V, keys))
+        groups = (_grouped(attention, kv_shape[1], *tensors) for tensors in (inputs, outputs))
+        for given, made, kept in zip(*groups, weights, strict=True):
+            _attend_backward(given, made, kept, ctx.scale)
+        grad_q = grad_Q.index_select(0, queries.back).view(shape)
+        grad_k, grad_v = (_key_gradient(grad, keys, attention, kv_shape) for grad in (grad_K, grad_V))
+        return grad_q, grad_k, grad_v, None, None
 
 
-def _slots(parts: list[Tensor]) -> Tensor:
-    """[N, H, S, D] of each group → [all slots, H, D]."""
-    flat = [part.transpose(1, 2).reshape(-1, part.shape[1], part.shape[3]) for part in parts]
-    return flat[0] if len(flat) == 1 else torch.cat(flat)
+def _gather(flat: Tensor, table: HeadTables) -> Tensor:
+    """[T, H, D] → [sum N*H*S, D]: the heads of documents, group after group; pads are zeros."""
+    padded = torch.cat([flat, flat.new_zeros(1, *flat.shape[1:])])
+    return padded.view(-1, flat.shape[2]).index_select(0, table.gather)
 
 
-def _key_gradient(parts: list[Tensor], attention: Attention) -> Tensor:
-    """[N, K, P+S, D] per group → [T, K, D]; shared rows get the sum over all documents that saw them."""
-    out = _slots(parts).index_select(0, attention.key_slot)
+def _grouped(attention: Attention, kv: int, *gathered: tuple[Tensor, HeadTables]) -> Iterator[tuple[Tensor, ...]]:
+    """Views of the gathered tensors, group by group: [N*K, H/K*S, D] of queries, [N*K, L, D] of keys."""
+    splits = [tensor.split(table.sizes) for tensor, table in gathered]
+    for group, *parts in zip(attention.groups, *splits, strict=True):
+        yield tuple(part.view(group.documents * kv, -1, part.shape[1]) for part in parts)
+
+
+def _key_gradient(grad: Tensor, table: HeadTables, attention: Attention, shape: torch.Size) -> Tensor:
+    """Back to [T, K, D]; shared rows get the sum over all documents that saw them."""
+    out = grad.index_select(0, table.back).view(shape)
     if attention.shared:
-        for part in parts[1:]:
-            out[: attention.shared] += part[:, :, : attention.shared].sum(0).transpose(0, 1)
+        groups = zip(attention.groups[1:], grad.split(table.sizes)[1:], strict=True)
+        for group, part in groups:
+            shared = part.view(group.documents, shape[1], -1, shape[2])[:, :, : attention.shared]
+            out[: attention.shared] += shared.sum(0).transpose(0, 1)
     return out
 
 
-def _attend(Q: Tensor, K: Tensor, V: Tensor, group: Group) -> tuple[Tensor, Tensor | None]:
-    """Attention of one group and its weights. Query heads of one key head are folded into rows."""
-    N, H, Sq, D = Q.shape
-    kv, Sk = K.shape[1], K.shape[2]
-    if group.mask is None:
-        return _long(Q, K, V), None
-    scores = torch.matmul(Q.view(N, kv, H // kv * Sq, D), K.transpose(-1, -2)).view(N, H, Sq, Sk)
-    scores.masked_fill_(~group.mask[:, None], float("-inf"))
-    weights = torch.softmax(scores, -1)
-    output = torch.matmul(weights.view(N, kv, H // kv * Sq, Sk), V).view(N, H, Sq, D)
-    return output, weights
+def _attend(part: tuple[Tensor, ...], mask: Tensor | None, scale: float) -> Tensor | None:
+    """Attention of one group, (Q, K, V, output to fill); returns its weights. Query heads of one key head are folded
+    into rows."""
+    Q, K, V, output = part
+    if mask is None:
+        output.copy_(_long(Q, K, V, scale))
+        return None
+    bias = torch.where(mask, 0.0, -torch.inf).to(Q.dtype).repeat(1, Q.shape[1] // mask.shape[1], 1)
+    weights = torch.softmax(torch.baddbmm(bias, Q, K.transpose(1, 2), alpha=scale), -1)
+    torch.bmm(weights, V, out=output)
+    return weights
 
 
 def _attend_backward(
-    grad: Tensor, Q: Tensor, K: Tensor, V: Tensor, weights: Tensor | None, group: Group
-) -> tuple[Tensor, Tensor, Tensor]:
-    N, H, Sq, D = Q.shape
-    kv, Sk = K.shape[1], K.shape[2]
+    inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], weights: Tensor | None, scale: float
+) -> None:
+    """Gradients of one group, from (gradient of the output, Q, K, V) into (grad_Q, grad_K, grad_V)."""
+    (grad, Q, K, V), (grad_Q, grad_K, grad_V) = inputs, outputs
     if weights is None:
-        return _long_backward(grad, Q, K, V)
-    folded = (N, kv, H // kv * Sq)
-    grad, weights = grad.reshape(*folded, D), weights.view(*folded, Sk)
-    grad_V = torch.matmul(weights.transpose(-1, -2), grad)
-    grad_weights = torch.matmul(grad, V.transpose(-1, -2))
+        _long_backward(grad, inputs[1:], outputs, scale)
+        return
+    torch.bmm(weights.transpose(1, 2), grad, out=grad_V)
+    grad_weights = torch.bmm(grad, V.transpose(1, 2))
     grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-    grad_Q = torch.matmul(grad_scores, K).view(N, H, Sq, D)
-    grad_K = torch.matmul(grad_scores.transpose(-1, -2), Q.view(*folded, D))
-    return grad_Q, grad_K, grad_V
+    grad_scores.mul_(scale)
+    torch.bmm(grad_scores, K, out=grad_Q)
+    torch.bmm(grad_scores.transpose(1, 2), Q, out=grad_K)
 
 
-def _long(Q: Tensor, K: Tensor, V: Tensor) -> Tensor:
-    """Long documents: blockwise attention without the [S, S] matrix (Dao et al. 2022); queries are already scaled."""
-    repeat = Q.shape[1] // K.shape[1]
-    keys, values = K.repeat_interleave(repeat, 1), V.repeat_interleave(repeat, 1)
-    return F.scaled_dot_product_attention(Q, keys, values, is_causal=True, scale=1.0)
+def _long(Q: Tensor, K: Tensor, V: Tensor, scale: float) -> Tensor:
+    """One long document: blockwise attention without the [S, S] matrix (Dao et al. 2022)."""
+    _, S, D = K.shape
+    keys, values = (x.repeat_interleave(Q.shape[1] // S, 0)[None] for x in (K, V))
+    return F.scaled_dot_product_attention(Q.view(1, -1, S, D), keys, values, is_causal=True, scale=scale).view(Q.shape)
 
 
-def _long_backward(grad: Tensor, Q: Tensor, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _long_backward(grad: Tensor, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], scale: float) -> None:
     with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() for t in (Q, K, V)]
-        grads = torch.autograd.grad(_long(*leaves), leaves, grad)
-    return grads[0], grads[1], grads[2]
+        leaves = [t.detach().requires_grad_() for t in inputs]
+        grads = torch.autograd.grad(_long(leaves[0], leaves[1], leaves[2], scale), leaves, grad)
+    for output, found in zip(outputs, grads, strict=True):
+        output.copy_(found)
 
 
 class LowRankLinear(Function):

@@ -6,7 +6,7 @@ Shapes: T flat tokens, M supervised tokens, N documents of a group, S their padd
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,10 @@ from torch import Tensor
 MIN_SHARED_PREFIX = 4
 LONG = 1024
 """Documents longer than this attend alone, through the kernel that keeps no [S, S] matrix."""
+
+ROWS, QUERIES, KEYS = 32, 16, 32
+"""Rows of a batch, queries and keys of a group come in multiples of these: batches repeat each other's shapes, for each
+of which the matrix library compiles and keeps a kernel, and softmax on the CPU wants whole vectors of 32 numbers."""
 
 
 class Segment(NamedTuple):
@@ -31,14 +35,25 @@ class Segment(NamedTuple):
 class Group:
     """Documents that attend together, padded to one length S, after P rows that all of them see.
 
-    query_rows [N*S], key_rows [N*(P+S)]: flat rows to gather; pads point at row T, which holds zeros;
-    mask [1, S, P+S]: True where attention is allowed; None for one long causal document.
+    query_rows [N*S], key_rows [N*L], L ≥ P+S: flat rows to gather; pads point at row T, which holds zeros;
+    mask [1, S, L]: True where attention is allowed; None for one long causal document.
     """
 
     documents: int
     query_rows: Tensor
     key_rows: Tensor
     mask: Tensor | None
+
+
+class HeadTables(NamedTuple):
+    """The way to and from groups for tensors of H heads: [(T+1)*H, D] flat, [N, H, S, D] of each group gathered.
+
+    gather [sum N*H*S]: which head of which row comes here; back [T*H]: where it went; sizes: N*H*S of each group.
+    """
+
+    gather: Tensor
+    back: Tensor
+    sizes: list[int]
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,26 @@ class Attention:
     key_slot: Tensor
     shared: int
     longest: int
+    _tables: dict[tuple[str, int], HeadTables] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    def tables(self, kind: str, heads: int) -> HeadTables:
+        """For tensors of `heads` heads, made once for all layers; kind: "query" or "key"."""
+        if (kind, heads) not in self._tables:
+            self._tables[kind, heads] = self._head_tables(kind, heads)
+        return self._tables[kind, heads]
+
+    def _head_tables(self, kind: str, heads: int) -> HeadTables:
+        slot: Tensor = getattr(self, f"{kind}_slot")
+        gather, number, base = [], [], 0
+        each = torch.arange(heads, device=slot.device)
+        for group in self.groups:
+            rows = getattr(group, f"{kind}_rows").view(group.documents, 1, -1)
+            gather.append((rows * heads + each[:, None]).flatten())
+            where = torch.arange(base, base + len(gather[-1]), device=slot.device)
+            number.append(where.view(group.documents, heads, -1).transpose(1, 2).reshape(-1, heads))
+            base += len(gather[-1])
+        back = torch.cat(number).index_select(0, slot).flatten()
+        return HeadTables(torch.cat(gather), back, [len(part) for part in gather])
 
 
 @dataclass(frozen=True)
@@ -81,7 +116,7 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, tuple):
         return tuple(_moved(item, device) for item in value)
     if isinstance(value, Layout | Attention | Group):
-        return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
+        return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value) if f.init})
     return value
 
 
@@ -106,17 +141,24 @@ class Span(NamedTuple):
     sees_prefix: bool
 
 
-def lay_out(segments: Sequence[Segment]) -> Layout:
+def lay_out(segments: Sequence[Segment], multiple: int = 1) -> Layout:
     """Lay documents end to end. A prefix that all of them share is computed once, which is exact: causal attention
-    makes its hidden states the same in every document, and the gradients of its keys and values are summed."""
+    makes its hidden states the same in every document, and the gradients of its keys and values are summed.
+
+    A document that nothing is learnt from fills the batch up to a multiple of `multiple` rows.
+    """
     prefix = shared_prefix(segments)
     own = [(s.ids[prefix:], s.weights[prefix:]) for s in segments]
+    filler = -(prefix + sum(len(ids) for ids, _ in own)) % multiple
+    if filler:
+        own.append((np.zeros(filler, np.int32), np.zeros(filler, np.float32)))
     lengths = np.array([len(ids) for ids, _ in own])
     starts = prefix + np.cumsum(lengths) - lengths
     ids = np.concatenate([segments[0].ids[:prefix], *(ids for ids, _ in own)]).astype(np.int64)
     weights = np.concatenate([np.zeros(prefix, np.float32), *(weights for _, weights in own)])
     positions = np.arange(len(ids))
     positions[prefix:] -= np.repeat(starts - prefix, lengths)
+    positions[len(ids) - filler :] = 0  # whatever the prefix, within the reach of the model
     weights[positions == 0] = 0  # nothing precedes it
     target_rows = np.flatnonzero(weights)
     spans = [Span(0, prefix, False)] if prefix else []
@@ -127,11 +169,11 @@ def lay_out(segments: Sequence[Segment]) -> Layout:
         supervised=torch.from_numpy(target_rows - 1),
         targets=torch.from_numpy(ids[target_rows]),
         weights=torch.from_numpy(weights[target_rows]),
-        attention=_attention(spans, prefix, len(ids)),
+        attention=_attention(spans, prefix, len(ids), max(len(s.ids) for s in segments)),
     )
 
 
-def _attention(spans: list[Span], prefix: int, total: int) -> Attention:
+def _attention(spans: list[Span], prefix: int, total: int, longest: int) -> Attention:
     groups = [_group(members, prefix, total) for members in _grouped(spans)]
     query_slot, key_slot = np.zeros(total, np.int64), np.zeros(total, np.int64)
     row_of_query = np.concatenate([group.query_rows.numpy() for group in groups])
@@ -148,7 +190,7 @@ def _attention(spans: list[Span], prefix: int, total: int) -> Attention:
         query_slot=torch.from_numpy(query_slot),
         key_slot=torch.from_numpy(key_slot),
         shared=prefix,
-        longest=max(span.length + (prefix if span.sees_prefix else 0) for span in spans),
+        longest=longest,
     )
 
 
@@ -167,11 +209,18 @@ def _grouped(spans: list[Span]) -> list[list[Span]]:
 
 def _group(members: list[Span], prefix: int, total: int) -> Group:
     seen = prefix if members[0].sees_prefix else 0
-    length = max(span.length for span in members)
+    longest = max(span.length for span in members)
+    length = longest if longest > LONG else _rounded(longest, QUERIES)
     starts = np.array([span.start for span in members])[:, None]
     lengths = np.array([span.length for span in members])[:, None]
     offsets = np.arange(length)[None]
     own = np.where(offsets < lengths, starts + offsets, total)  # [N, S]
-    keys = np.concatenate([np.broadcast_to(np.arange(seen), (len(members), seen)), own], axis=1)
-    mask = None if length > LONG else torch.from_numpy(np.tri(length, seen + length, seen, dtype=bool)[None])
+    keys = np.full((len(members), length if longest > LONG else _rounded(seen + length, KEYS)), total)
+    keys[:, :seen] = np.arange(seen)
+    keys[:, seen : seen + length] = own
+    mask = None if longest > LONG else torch.from_numpy(np.tri(length, keys.shape[1], seen, dtype=bool)[None])
     return Group(len(members), torch.from_numpy(own.reshape(-1)), torch.from_numpy(keys.reshape(-1)), mask)
+
+
+def _rounded(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple

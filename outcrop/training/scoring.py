@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from outcrop.training.batches import Example, pack
-from outcrop.training.layout import lay_out
+from outcrop.training.layout import ROWS, lay_out
 from outcrop.training.objective import token_scores
 from outcrop.training.trunk import Trunk
 
@@ -36,7 +36,7 @@ def score_rows(trunk: Trunk, examples: Sequence[Example], tokens: int) -> list[R
     device = trunk.head.weight.device
     nats, weights, exact = [0.0] * len(examples), [0.0] * len(examples), [True] * len(examples)
     for group in pack(examples, tokens):
-        layout = lay_out([segment for _, segment in group]).to(device)
+        layout = lay_out([segment for _, segment in group], ROWS).to(device)
         scores = token_scores(trunk(layout), trunk.head.weight, layout)
         counts = [int((segment.weights[1:] != 0).sum()) for _, segment in group]
         parts = zip(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from outcrop.training import layout
-from outcrop.training.layout import Layout, Segment, lay_out, shared_prefix
+from outcrop.training.layout import QUERIES, ROWS, Layout, Segment, lay_out, shared_prefix
 from tests.support.documents import documents
 
 
@@ -109,10 +109,24 @@ def test_each_row_sees_its_document_up_to_itself(lengths: list[int], shared: boo
 def test_padding_stays_below_half_and_slots_point_at_their_rows(lengths: list[int]) -> None:
     made = lay_out(documents(lengths, answer=1))
     rows = torch.cat([group.query_rows for group in made.attention.groups])
-    assert len(rows) <= 2 * sum(lengths)
+    assert len(rows) <= sum(2 * length if length > QUERIES else QUERIES for length in lengths)
     assert torch.equal(rows[made.attention.query_slot], torch.arange(sum(lengths)))
     keys = torch.cat([group.key_rows for group in made.attention.groups])
     assert torch.equal(keys[made.attention.key_slot], torch.arange(sum(lengths)))
+
+
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=9), st.booleans())
+def test_rows_fill_up_to_a_multiple_with_a_document_nobody_sees(lengths: list[int], shared: bool) -> None:
+    batch = documents([n + 9 for n in lengths], prefix=6 if shared else 0, answer=1)
+    exact, filled = lay_out(batch), lay_out(batch, ROWS)
+    total = len(exact.ids)
+    assert len(filled.ids) % ROWS == 0
+    assert len(filled.ids) - total < ROWS
+    assert torch.equal(filled.ids[:total], exact.ids)
+    assert torch.equal(filled.supervised, exact.supervised)
+    assert int(filled.positions.max()) == int(exact.positions.max())
+    assert torch.equal(seen(filled)[:total, :total], seen(exact))
+    assert not seen(filled)[:total, total:].any()
 
 
 def test_on_the_cpu_nothing_moves() -> None:
