@@ -31,6 +31,10 @@ class BatchPlan:
         """Steps that see every row once."""
         return math.ceil(self.rows / self.batch_size)
 
+    def total(self, epochs: int, limit: int | None = None) -> int:
+        """Steps of so many epochs, or the limit where that is less."""
+        return min(self.steps_per_epoch * epochs, limit or self.steps_per_epoch * epochs)
+
     def step(self, k: int) -> list[int]:
         """Row numbers of step k, k ≥ 0."""
         epoch, index = divmod(k, self.steps_per_epoch)

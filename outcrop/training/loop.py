@@ -102,7 +102,7 @@ class TrainingRun:
 
     @property
     def _planned(self) -> int:
-        return self.plan.steps_per_epoch * self.spec.epochs
+        return self.plan.total(self.spec.epochs, self.spec.max_steps)
 
     @property
     def _elapsed(self) -> float:
@@ -127,7 +127,7 @@ class TrainingRun:
         estimate = measure(self.engine, self.plan, self.task.examples, seconds)
         self.progress.watch.start = estimate.loss
         each = min(self.spec.evaluations_per_epoch, self.plan.steps_per_epoch) if self.task.validation else 0
-        minutes = estimate.minutes(self._planned, self.spec.epochs * each)
+        minutes = estimate.minutes(self._planned, math.ceil(self._planned * each / self.plan.steps_per_epoch))
         if self.spec.max_minutes is not None and minutes > self.spec.max_minutes:
             self.progress.total = max(1, int(self._planned * self.spec.max_minutes / minutes))
         self.progress.estimated_minutes = minutes * self.progress.total / self._planned

@@ -88,6 +88,9 @@ class TrainingSpec(Spec):
     precision: Literal["auto", "float32", "bfloat16"] = parameter(
         "auto", "arithmetic; auto measures both on this machine"
     )
+    max_steps: int | None = parameter(
+        None, "train for so many steps at most; the schedule ends there", unit="steps", ge=1
+    )
     max_minutes: float | None = parameter(None, "stop at this time and keep the best weights", unit="minutes", gt=0)
     checkpoint_minutes: float = parameter(5.0, "time between checkpoints", unit="minutes", ge=0)
     seed: int = parameter(0, "of the order of rows, dropout and new adapter weights", ge=0)

@@ -63,7 +63,7 @@ def resolve(
             f"base model: width {config.hidden_size}",
         )
     if spec.warmup_steps is None:
-        steps = BatchPlan(rows, spec.batch_size, spec.seed).steps_per_epoch * spec.epochs
+        steps = BatchPlan(rows, spec.batch_size, spec.seed).total(spec.epochs, spec.max_steps)
         derived["warmup_steps"] = (max(1, steps // 20), f"data: 5 % of {steps} steps")
     precision = _precision(spec, loaded, run)
     complete = spec.model_copy(update={name: value for name, (value, _) in derived.items()})

@@ -51,7 +51,7 @@ def test_every_field_is_a_flag_with_what_is_known_of_it(verb: str, name: str) ->
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_flag_reaches_the_workflow(command, answer, name: str) -> None:
     """Each default, said explicitly (or a value within bounds), arrives typed and named as a flag."""
-    value = {"learning_rate": 0.01, "warmup_steps": 10, "max_length": 64, "max_minutes": 1.5}.get(
+    value = {"learning_rate": 0.01, "warmup_steps": 10, "max_length": 64, "max_steps": 9, "max_minutes": 1.5}.get(
         name, getattr(TrainingSpec(), name)
     )
     flag = f"--{name.replace('_', '-')}"

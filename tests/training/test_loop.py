@@ -163,6 +163,15 @@ def test_a_time_limit_becomes_steps(tmp_path: Path, heard: Heard, monkeypatch: p
     assert (again.reason, again.steps) == ("finished", 12)
 
 
+def test_a_limit_of_steps_ends_the_schedule(tmp_path: Path, heard: Heard) -> None:
+    outcome, _ = run(tmp_path, heard.append, max_steps=7, schedule="linear")
+    assert (outcome.reason, outcome.steps) == ("finished", 7)
+    assert heard.of("step")[-1]["learning_rate"] == pytest.approx(1e-2 / 7)
+    assert heard.of("evaluation")[-1]["step"] == 7
+    beyond, _ = run(tmp_path / "2", max_steps=9999, epochs=2)
+    assert beyond.steps == 12
+
+
 def test_an_absurd_rate_fails_with_an_explanation(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="At step 21 the perplexity had been over ten times"):
         run(tmp_path, learning_rate=1.0, clip_norm=0.0, early_stopping_patience=99)
