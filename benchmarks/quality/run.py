@@ -1,9 +1,10 @@
 """Quality on real data within a time limit: what issue-sized tasks reach on this machine, each from one command.
 
-    python benchmarks/quality/run.py banking77 clinc150 aws-docs support-requests [--shared ../shared]
+    python benchmarks/quality/run.py banking77 clinc150 aws-docs [--shared ../shared] [--base MODEL] [--random]
+                                     [--set NAME=VALUE …]
 
 Rows are split off the training files by near-duplicate-free groups (10 % validation, 10 % sealed test, seed 0).
-Results go to benchmarks/quality/results/NAME.json.
+--random starts from random weights of the base model's shape. Results go to benchmarks/quality/results/NAME-BASE.json.
 """
 
 from __future__ import annotations
@@ -13,25 +14,35 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
 
 import outcrop
 from outcrop.core.files import write_json
 from outcrop.data.mapping import Mapping
 from outcrop.data.reading import load
 from outcrop.data.split import split, write_split
+from outcrop.models.loading import load_model
+from outcrop.models.saving import save_card, save_weights
 from outcrop.workflows.evaluate import reproduction
 
 RESULTS = Path(__file__).parent / "results"
 TEMPLATE = "Message: {prompt}\\nIntent:"
 
 
-def intents(name: str, settings: dict[str, Any]) -> Callable[[Path, Path, str], dict[str, Any]]:
+Settings = dict[str, Any]
+Benchmark = Callable[[Path, Path, str, Settings], Settings]
+
+
+def intents(name: str, defaults: Settings) -> Benchmark:
     """A benchmark that tunes a base model to name intents."""
 
-    def run(shared: Path, folder: Path, base: str) -> dict[str, Any]:
+    def run(shared: Path, folder: Path, base: str, given: Settings) -> Settings:
+        settings = defaults | given
         mapping = Mapping.from_text("prompt=text,completion=label", TEMPLATE)
         rows = load([shared / "data" / "intents" / name / "train.jsonl.gz"], mapping)
         write_split(split(rows, seed=0), folder / "data")
@@ -52,10 +63,10 @@ def intents(name: str, settings: dict[str, Any]) -> Callable[[Path, Path, str], 
     return run
 
 
-def aws_docs(shared: Path, folder: Path, base: str) -> dict[str, Any]:
+def aws_docs(shared: Path, folder: Path, base: str, given: Settings) -> Settings:
     """Continued pre-training on documentation, and what it does to general text."""
     corpora = shared / "data" / "corpora"
-    settings = {"max_minutes": 3.5, "batch_size": 32, "learning_rate": 2e-3}
+    settings = {"max_minutes": 3.5, "batch_size": 32, "learning_rate": 2e-3} | given
     start = time.perf_counter()
     result = outcrop.pretrain(
         base, [str(path) for path in sorted((corpora / "aws-docs").glob("*.xz"))], str(folder / "model"),
@@ -72,6 +83,17 @@ BENCHMARKS = {
 }
 
 
+def random_model(base: str, folder: Path) -> str:
+    """A model of the base's shape and tokenizer with random weights, and where it lies."""
+    loaded = load_model(base)
+    torch.manual_seed(0)
+    loaded = replace(loaded, model=AutoModelForCausalLM.from_config(loaded.model.config))
+    folder.mkdir()
+    save_weights(loaded, {}, folder, torch.float32)
+    save_card(folder, loaded, {"kind": "pretrained"})
+    return str(folder)
+
+
 def show(event: dict[str, Any]) -> None:
     """Evaluations, stages and the end, one line each."""
     if event["event"] not in ("step", "resolved", "progress"):
@@ -83,12 +105,15 @@ def main() -> None:
     parser.add_argument("names", nargs="+", choices=list(BENCHMARKS))
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--base", default="", help="default: the small model under --shared")
+    parser.add_argument("--random", action="store_true")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     base = options.base or str(options.shared / "models" / "stories260K")
+    label = base.replace("bundled:", "random-" if options.random else "bundled:") if ":" in base else Path(base).name
     for name in options.names:
         with tempfile.TemporaryDirectory() as folder:
-            found = BENCHMARKS[name](options.shared, Path(folder), base)
-        label = base if ":" in base else Path(base).name
+            start = random_model(base, Path(folder) / "random") if options.random else base
+            found = BENCHMARKS[name](options.shared, Path(folder), start, dict(word.split("=") for word in options.set))
         RESULTS.mkdir(exist_ok=True)
         write_json(RESULTS / f"{name}-{label.replace(':', '-')}.json", {
             "benchmark": name, "base": label, **found, "machine": dict(reproduction().machine),

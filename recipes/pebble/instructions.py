@@ -3,8 +3,8 @@
     python recipes/pebble/instructions.py ../shared/data/instructions out-pebble/corpus out-pebble/instructions
 
 Writes text.jsonl.gz (for pre-training), chat.jsonl.gz (Bedrock messages), plain.jsonl.gz (prompt, completion),
-general.jsonl.gz (the same of general text), validation.jsonl.gz and held-back/FAMILY.jsonl.gz. Banking77 and CLINC150
-are left out, so that tuning on them says what tuning does.
+general.jsonl.gz (the same of general text), validation.jsonl.gz, held-back/FAMILY.jsonl.gz and
+examples/FAMILY.jsonl.gz. Banking77 and CLINC150 are left out, so that tuning on them says what tuning does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ MOST_ROWS = {"mixture": 3000, "p3": 100}
 """Of one source of the mixture, and of one template of P3."""
 
 HELD_BACK = 150
-"""Rows of each family of the mixture, by clusters of near-duplicates."""
+"""Rows of each family of the mixture at most, by clusters of near-duplicates."""
+
+WATCHED, EXAMPLES = 20, 500
+"""How many of the held-back rows are watched during training; how many trained rows of a family may be worked examples
+and say which answer is the commonest."""
 
 LAYOUTS = ("{instruction}\n\n{input}\n", "{instruction}\nInput: {input}\nOutput:", "{input}\n{instruction}\nAnswer:")
 PASSAGES, PASSAGE = 4000, 1200
@@ -134,9 +138,10 @@ def chat(row: Row) -> dict[str, Any]:
     return {"messages": [user, assistant]}
 
 
-def plain(row: Row) -> dict[str, str]:
-    """A pair, in one of three layouts."""
-    return {"prompt": prompt(row, LAYOUTS[draw(row["answer"]) % len(LAYOUTS)]), "completion": row["answer"]}
+def plain(row: Row, layout: str = "") -> dict[str, str]:
+    """A pair, in the layout given or in one of three."""
+    layout = layout or LAYOUTS[draw(row["answer"]) % len(LAYOUTS)]
+    return {"prompt": prompt(row, layout), "completion": row["answer"]}
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> int:
@@ -162,10 +167,13 @@ def main() -> None:
     counts["chat"] = write(given.to / "chat.jsonl.gz", (chat(r) for r, h in zip(train, half, strict=True) if h))
     counts["plain"] = write(given.to / "plain.jsonl.gz", (plain(r) for r, h in zip(train, half, strict=True) if not h))
     counts["general"] = write(given.to / "general.jsonl.gz", passages(given.corpus))
-    watched = [chat(row) for family in held.values() for row in family[:20]]
+    watched = [chat(row) for family in held.values() for row in family[:WATCHED]]
     counts["validation"] = write(given.to / "validation.jsonl.gz", watched)
     for family, found in held.items():
-        counts[f"held back: {family}"] = write(given.to / "held-back" / f"{family}.jsonl.gz", map(plain, found[20:]))
+        asked = (plain(row, LAYOUTS[1]) for row in found[WATCHED:])
+        counts[f"held back: {family}"] = write(given.to / "held-back" / f"{family}.jsonl.gz", asked)
+        examples = [plain(row, LAYOUTS[1]) for row in train if row["family"] == family]
+        write(given.to / "examples" / f"{family}.jsonl.gz", examples[:EXAMPLES])
     write_json(given.to / "counts.json", dict(counts))
     print(json.dumps(dict(counts), indent=1))
 

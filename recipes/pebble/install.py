@@ -1,0 +1,103 @@
+"""Puts a model that make.sh made into the package, with its card.
+
+    python recipes/pebble/install.py out-pebble small small-instruct pebble-s
+
+Run it again after benchmarks/pebble/run.py and benchmarks/quality/run.py: the card shows their results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from outcrop.core.files import write_json
+from outcrop.models.folder import BUNDLED
+from outcrop.workflows.evaluate import reproduction
+
+HERE = Path(__file__).parent
+BENCHMARKS = HERE.parents[1] / "benchmarks"
+FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+         "chat_template.jinja")  # fmt: skip
+LICENCE = "Apache-2.0; attributions of the texts in README.md"
+MACHINE_WATTS = 60
+"""What two cores of a server draw with their share of the machine: an assumption, said in the card."""
+
+
+def read(path: Path) -> Any:
+    """A JSON file, or None where it was not made yet."""
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+
+def journal(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run."""
+    return [json.loads(line) for line in (folder / "run" / "journal.jsonl").read_text("utf-8").splitlines()]
+
+
+def stage(folder: Path) -> dict[str, Any]:
+    """Facts of one run for the card."""
+    events = journal(folder)
+    card, result = read(folder / "outcrop.json"), read(folder / "result.json")
+    return {
+        "card": card, "result": result, "steps": result["steps"], "minutes": result["minutes"],
+        "rate": card["hyperparameters"]["learning_rate"], "batch_size": card["hyperparameters"]["batch_size"],
+        "losses": [e for e in events if e["event"] == "evaluation"],
+    }  # fmt: skip
+
+
+def facts(out: Path, base: str, tuned: str, name: str) -> dict[str, Any]:
+    """Everything that the card's template shows."""
+    config = read(out / tuned / "config.json")
+    first, second = stage(out / base), stage(out / tuned)
+    minutes = first["minutes"] + second["minutes"]
+    results = {part: read(BENCHMARKS / "pebble" / "results" / f"{part}.json") for part in ("text", "tasks", "cold")}
+    quality = BENCHMARKS / "quality" / "results"
+    return {
+        "name": name, "config": config, "parameters": parameters(config), "first": first, "second": second,
+        "tokens": first["steps"] * first["batch_size"] * 512, "hours": minutes / 60,
+        "watt_hours": minutes / 60 * MACHINE_WATTS, "watts": MACHINE_WATTS, "machine": dict(reproduction().machine),
+        "corpus": read(out / "corpus" / "counts.json"), "instructions": read(out / "instructions" / "counts.json"),
+        "results": {part: found and found["found"] for part, found in results.items()},
+        "tuned": {
+            (task, start): read(quality / f"{task}-{start}.json")
+            for task in ("banking77", "clinc150") for start in (f"bundled-{name}", f"random-{name}")
+        },
+    }  # fmt: skip
+
+
+def parameters(config: dict[str, Any]) -> int:
+    """How many weights the shape has; embeddings are tied."""
+    width, head = config["hidden_size"], config["head_dim"]
+    attention = 2 * width * head * (config["num_attention_heads"] + config["num_key_value_heads"])
+    block = attention + 3 * width * config["intermediate_size"] + 2 * width
+    return int(config["vocab_size"] * width + config["num_hidden_layers"] * block + width)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("base")
+    parser.add_argument("tuned")
+    parser.add_argument("name")
+    given = parser.parse_args()
+    found = facts(given.out, given.base, given.tuned, given.name)
+    to = BUNDLED / given.name
+    to.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        shutil.copyfile(given.out / given.tuned / file, to / file)
+    card = found["second"]["card"]
+    lineage = {"tokens_trained": found["tokens"], "minutes": found["hours"] * 60, "recipe": "recipes/pebble"}
+    kept = {key: card[key] for key in ("schema", "rendering", "stop_ids", "dtype")}
+    write_json(to / "outcrop.json", kept | {"kind": "pretrained", "base": None, "licence": LICENCE, **lineage})
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    (to / "README.md").write_text(environment.get_template("card.md.jinja").render(found), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
