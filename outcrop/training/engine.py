@@ -12,7 +12,7 @@ from outcrop.core.seeds import derive
 from outcrop.training import objective
 from outcrop.training.batches import Example, micro_batches, total_weight
 from outcrop.training.layout import ROWS, lay_out
-from outcrop.training.methods import prepare
+from outcrop.training.methods import hidden_matrices, prepare
 from outcrop.training.optim import Optimizer
 from outcrop.training.scoring import Evaluation, score_rows, summarise
 from outcrop.training.spec import TrainingSpec
@@ -38,7 +38,8 @@ class TrainingEngine:
         self.model, self.spec = model, spec
         parameters = prepare(model, spec)
         self.trunk = Trunk(model, dropout=spec.dropout, recompute=spec.gradient_checkpointing)
-        self.flat = FlatWeights(parameters, dtype)
+        hidden = hidden_matrices(model, parameters) if spec.optimizer == "muon" else ()
+        self.flat = FlatWeights(parameters, dtype, hidden)
         for parameter in model.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -22,3 +23,9 @@ def prepare(model: Any, spec: TrainingSpec) -> dict[str, nn.Parameter]:
 def lora_shape(spec: TrainingSpec) -> lora.LoraShape:
     """The adapters that a spec asks for."""
     return lora.LoraShape(spec.lora_rank, spec.lora_alpha, spec.lora_dropout, spec.lora_rslora)
+
+
+def hidden_matrices(model: Any, parameters: Mapping[str, nn.Parameter]) -> list[str]:
+    """Names of the matrices that map hidden states to hidden states: all but embeddings and output head."""
+    tables = {id(module.weight) for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module}
+    return [name for name, parameter in parameters.items() if parameter.dim() == 2 and id(parameter) not in tables]

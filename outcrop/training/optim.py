@@ -1,4 +1,4 @@
-"""AdamW over flat weights, a piece at a time: gradients are widened to fp32 only where they are being used."""
+"""Optimizers over flat weights, a piece at a time: gradients are widened to fp32 only where they are being used."""
 
 from __future__ import annotations
 
@@ -12,24 +12,36 @@ from outcrop.training.weights import FlatWeights
 PIECE = 1 << 21
 """Elements updated at once: weights, gradient and both moments of a piece stay in the processor's cache."""
 
+MOMENTUM = 0.95
+"""Of Muon, as its author uses it."""
+
 
 class Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) on the fp32 master, with clipping by global norm (Pascanu et al. 2013)."""
+    """AdamW (Loshchilov and Hutter 2019) on the fp32 master, with clipping by global norm (Pascanu et al. 2013).
+
+    The leading matrices of `flat` (flat.hidden elements) are updated by Muon (Jordan et al. 2024), with steps as large
+    as AdamW's in the root mean square (Liu et al. 2025, arXiv 2502.16982, eq. 4), so that both share one rate.
+    """
 
     def __init__(self, flat: FlatWeights, *, weight_decay: float, beta2: float, clip_norm: float) -> None:
         self.flat, self.clip_norm = flat, clip_norm
-        decayed, others = _cut(0, flat.decay), _cut(flat.decay, len(flat.master))
-        self.bounds = decayed + others
-        self.pieces = [flat.master[start:end].detach().requires_grad_() for start, end in self.bounds]
-        self.adamw = torch.optim.AdamW(
-            [
-                {"params": self.pieces[: len(decayed)], "weight_decay": weight_decay},
-                {"params": self.pieces[len(decayed) :], "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            betas=(0.9, beta2),
-            fused=True,
-        )
+        hidden = [slot for slot in flat.slots.values() if slot.start < flat.hidden]
+        decayed, others = _cut(flat.hidden, flat.decay), _cut(flat.decay, len(flat.master))
+        matrices = [_trainable(slot.of(flat.master)) for slot in hidden]
+        self.pieces = [_trainable(flat.master[start:end]) for start, end in decayed + others]
+        groups = [
+            {"params": self.pieces[: len(decayed)], "weight_decay": weight_decay},
+            {"params": self.pieces[len(decayed) :], "weight_decay": 0.0},
+        ]
+        self.adamw = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2), fused=True)
+        self.optimizers: list[torch.optim.Optimizer] = [self.adamw]
+        if matrices:
+            self.muon = torch.optim.Muon(
+                matrices, lr=0.0, weight_decay=weight_decay, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw"
+            )
+            self.optimizers.append(self.muon)
+        self.matrices = matrices
+        self.bounds = [(slot.start, slot.start + slot.shape.numel()) for slot in hidden] + decayed + others
         self.scratch = torch.empty(max(end - start for start, end in self.bounds), device=flat.master.device)
         self.sum: Tensor | None = None
         self.summed = False
@@ -56,40 +68,57 @@ class Optimizer:
         return norm
 
     def _update(self, source: Tensor, learning_rate: float, shrink: float) -> None:
-        for group in self.adamw.param_groups:
-            group["lr"] = learning_rate
-        for piece, (start, end) in zip(self.pieces, self.bounds, strict=True):
-            piece.grad = self._piece(source, start, end).mul_(shrink)
-            self.adamw.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+        for piece, (start, end) in zip(self.matrices + self.pieces, self.bounds, strict=True):
+            piece.grad = self._piece(source, start, end).mul_(shrink).view(piece.shape)
+            for optimizer in self.optimizers:
+                optimizer.step()  # touches what has a gradient
             piece.grad = None
             if self.flat.compute is not self.flat.master:
-                self.flat.compute[start:end].copy_(piece.detach())
+                self.flat.compute[start:end].copy_(piece.detach().flatten())
 
     def _piece(self, source: Tensor, start: int, end: int) -> Tensor:
         return self.scratch[: end - start].copy_(source[start:end])
 
     def forget(self) -> None:
         """Become as new: no moments, no steps."""
-        self.adamw.state.clear()
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
 
     def state(self) -> dict[str, Tensor]:
-        """Moments as flat tensors and the step count, for a checkpoint."""
+        """Moments as flat tensors and the step count, for a checkpoint. momentum covers Muon's matrices, the others
+        the rest."""
         if not self.adamw.state:
             zeros = torch.zeros_like(self.flat.master)
-            return {"exp_avg": zeros, "exp_avg_sq": zeros.clone(), "steps": torch.zeros(1)}
+            rest = zeros[self.flat.hidden :]
+            return {"exp_avg": rest, "exp_avg_sq": rest.clone(), "steps": torch.zeros(1)} | self._momentum(zeros)
         states = [self.adamw.state[piece] for piece in self.pieces]
         moments = {name: torch.cat([state[name] for state in states]) for name in ("exp_avg", "exp_avg_sq")}
-        return moments | {"steps": states[0]["step"].reshape(1).cpu()}
+        momenta = [self.muon.state[matrix]["momentum_buffer"].flatten() for matrix in self.matrices]
+        return moments | {"steps": states[0]["step"].reshape(1).cpu()} | self._momentum(*momenta)
+
+    def _momentum(self, *parts: Tensor) -> dict[str, Tensor]:
+        return {"momentum": torch.cat(parts)[: self.flat.hidden].clone()} if self.matrices else {}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Set what `state` returned; zero steps mean an untouched optimizer."""
         self.forget()
         if not float(state["steps"]):
             return
-        device = self.flat.master.device
-        for piece, (start, end) in zip(self.pieces, self.bounds, strict=True):
-            moments = {name: state[name][start:end].clone().to(device) for name in ("exp_avg", "exp_avg_sq")}
+        device, count = self.flat.master.device, len(self.matrices)
+        for matrix, (start, end) in zip(self.matrices, self.bounds, strict=False):
+            momentum = state["momentum"][start:end].view(matrix.shape)
+            self.muon.state[matrix] = {"momentum_buffer": momentum.clone().to(device)}
+        for piece, (start, end) in zip(self.pieces, self.bounds[count:], strict=True):
+            span = slice(start - self.flat.hidden, end - self.flat.hidden)
+            moments = {name: state[name][span].clone().to(device) for name in ("exp_avg", "exp_avg_sq")}
             self.adamw.state[piece] = {"step": state["steps"][0].clone().to(device), **moments}
+
+
+def _trainable(view: Tensor) -> Tensor:
+    return view.detach().requires_grad_()
 
 
 def _cut(start: int, end: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ The fp32 master is what the optimizer updates; the model computes with views of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,16 +29,20 @@ class Slot:
 class FlatWeights:
     """Takes over `parameters` (name → nn.Parameter): their storage and gradients become views of flat buffers.
 
-    Matrices come first: `decay` is how many leading elements weight decay applies to.
+    Matrices come first, those named in `hidden` before all: `hidden` is how many leading elements they have, `decay`
+    how many leading elements weight decay applies to.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], dtype: torch.dtype) -> None:
-        names = sorted(parameters, key=lambda n: parameters[n].dim() < 2)
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], dtype: torch.dtype, hidden: Collection[str] = ()
+    ) -> None:
+        names = sorted(parameters, key=lambda n: (parameters[n].dim() < 2, n not in hidden))
         self.slots: dict[str, Slot] = {}
         start = 0
         for name in names:
             self.slots[name] = Slot(name, start, parameters[name].shape)
             start += parameters[name].numel()
+        self.hidden = sum(parameters[n].numel() for n in hidden)
         self.decay = sum(parameters[n].numel() for n in names if parameters[n].dim() >= 2)
         device = next(iter(parameters.values())).device
         self.master = torch.empty(start, device=device)

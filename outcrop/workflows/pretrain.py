@@ -47,7 +47,8 @@ DEFAULTS = {
     "weight_decay": 0.1,
     "beta2": 0.95,
 }
-FROM_SCRATCH_RATE = 3e-3
+FROM_SCRATCH = {"learning_rate": 1e-2, "optimizer": "muon"}
+"""benchmarks/from_scratch shows what Muon and this rate are worth."""
 WATCHED_WINDOWS = 64
 """Validation windows at most, so that watching costs little; scores are measured on all held-out documents."""
 SCORED_DOCUMENTS = 500
@@ -109,7 +110,7 @@ def pretrain(
             "Give a base model or a shape to start from, one of them.", "--base MODEL or --from-scratch SHAPE.toml."
         )
     torch.set_num_threads(environment.threads())
-    defaults = DEFAULTS | ({"learning_rate": FROM_SCRATCH_RATE} if from_scratch else {})
+    defaults = DEFAULTS | (FROM_SCRATCH if from_scratch else {})
     spec = parse_settings(settings or {}, defaults)
     said = dict.fromkeys(defaults.keys() - (settings or {}).keys(), "default of pretraining") | dict(sources or {})
     source = Source(tuple(data), columns, format=format, drop_bad_rows=drop_bad_rows)

@@ -28,12 +28,12 @@ resumed() { [ ! -e "$1.partial" ] || echo --resume; }
 [ -e $out/corpus/counts.json ] || python "$here/corpus.py" "$data/corpora/general" $out/corpus
 [ -e $out/instructions/counts.json ] || python "$here/instructions.py" "$data/instructions" $out/corpus $out/instructions
 case ${2:-both} in s | both)
-    pretrain small small 2000 3e-3
+    pretrain small small 1500 1e-2
     instruct small-instruct small 1e-3
     python "$here/install.py" $out small small-instruct pebble-s ;;
 esac
 case ${2:-both} in l | both)
-    pretrain large large 2200 2e-3
+    pretrain large large 2800 7e-3
     instruct large-instruct large 5e-4
     python "$here/install.py" $out large large-instruct pebble-l ;;
 esac

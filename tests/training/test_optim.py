@@ -27,9 +27,11 @@ def gradients(steps: int) -> Iterator[dict[str, Tensor]]:
         yield {name: scale * torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
 
 
-def flat_optimizer(dtype: torch.dtype = torch.float32, **changed: float) -> Optimizer:
+def flat_optimizer(
+    dtype: torch.dtype = torch.float32, hidden: tuple[str, ...] = (), **changed: float
+) -> Optimizer:
     options = {"weight_decay": 0.1, "beta2": 0.95, "clip_norm": 1.0} | changed
-    return Optimizer(FlatWeights(parameters(), dtype), **options)
+    return Optimizer(FlatWeights(parameters(), dtype, hidden), **options)
 
 
 def fill(ours: Optimizer, given: dict[str, Tensor]) -> None:
@@ -63,6 +65,31 @@ def test_torchs_adamw_with_clipping(piece: int, clip: float, monkeypatch: pytest
         assert not ours.flat.grad.any()
     for name, value in ours.flat.state().items():
         torch.testing.assert_close(value, plain[name].detach(), rtol=0, atol=1e-6)
+
+
+def test_torchs_muon_on_hidden_matrices_and_adamw_on_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "PIECE", 8)
+    ours, plain = flat_optimizer(hidden=("matrix",), clip_norm=0.0), parameters()
+    muon = torch.optim.Muon([plain["matrix"]], weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    adamw = torch.optim.AdamW(
+        [
+            {"params": [plain["table"]], "weight_decay": 0.1},
+            {"params": [plain["norm"], plain["bias"]], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.95),
+    )
+    assert next(iter(ours.flat.slots)) == "matrix"
+    for index, given in enumerate(gradients(5)):
+        fill(ours, given)
+        ours.step(1e-2 / (index + 1))
+        for name, parameter in plain.items():
+            parameter.grad = given[name].clone()
+        for theirs in (muon, adamw):
+            for group in theirs.param_groups:
+                group["lr"] = 1e-2 / (index + 1)
+            theirs.step()
+    for name, value in ours.flat.state().items():
+        torch.testing.assert_close(value, plain[name].detach(), rtol=0, atol=1e-5)
 
 
 def test_the_compute_copy_follows_the_master() -> None:
@@ -101,10 +128,11 @@ def test_one_backward_pass_after_several_is_taken_alone() -> None:
     assert ours.step(0.0) == pytest.approx(count**0.5)
 
 
+@pytest.mark.parametrize("hidden", [(), ("matrix",)], ids=["adamw", "muon"])
 @pytest.mark.parametrize("steps", [0, 2])
-def test_state_and_restore(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_and_restore(steps: int, hidden: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optim, "PIECE", 8)
-    first, second = flat_optimizer(), flat_optimizer()
+    first, second = flat_optimizer(hidden=hidden), flat_optimizer(hidden=hidden)
     given = list(gradients(2))
     for gradient in given[:steps]:
         fill(first, gradient)
