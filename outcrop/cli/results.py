@@ -41,7 +41,8 @@ def render(result: Result) -> RenderableType:
 
 def evaluation(result: EvaluationResult) -> Group:
     """The table of an evaluation, what its comparisons say, and its notes."""
-    looks = "" if result.data.looks is None else f", look number {result.data.looks:,} at this sealed set"
+    what = "this sealed set" if result.data.sealed else "these rows"
+    looks = "" if result.data.looks is None else f", look number {result.data.looks:,} at {what}"
     said = [comparison.sentence for comparison in result.comparisons] + list(result.notes)
     return Group(
         Text(visible(result.title), "bold"),

@@ -153,7 +153,7 @@ def _notes(data: DataFacts) -> tuple[str, ...]:
     if data.rows < FEW_ROWS:
         notes.append(f"Only {data.rows} test rows: the intervals are wide, and small differences cannot be seen.")
     if data.looks is None:
-        notes.append("The test set is not sealed: nothing records how often it was used to choose between systems.")
+        notes.append("Nothing records how often this test set was used to choose between systems.")
     elif data.looks > 1:
         notes.append(
             f"This test set has been opened {data.looks} times; every choice made after an earlier look makes "

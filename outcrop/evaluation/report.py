@@ -268,10 +268,14 @@ def _right(result: EvaluationResult, sample: Sample, name: str) -> bool | None:
 
 def _data_facts(result: EvaluationResult) -> list[tuple[str, str]]:
     data = result.data
-    looks = "not sealed" if data.looks is None else f"{notation.count(data.looks)}, this one included"
+    looks = "not counted" if data.looks is None else f"{notation.count(data.looks)}, this one included"
+    sealed = "yes, by the certificate of its split" if data.sealed else "no"
     labels = [("Labels", notation.count(len(result.labels)))] if result.labels else []
     rows = notation.count(data.rows)
-    return [("Test set", data.path), ("Rows", rows), *labels, ("Looks at the test set", looks), ("Digest", data.digest)]
+    return [
+        ("Test set", data.path), ("Rows", rows), *labels, ("Sealed", sealed), ("Looks at the test set", looks),
+        ("Digest", data.digest),
+    ]  # fmt: skip
 
 
 def _method_facts(result: EvaluationResult) -> list[tuple[str, str]]:

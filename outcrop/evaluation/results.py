@@ -103,12 +103,14 @@ class Comparison(JsonReady):
 
 @dataclass(frozen=True)
 class DataFacts(JsonReady):
-    """The test rows. looks: how often this sealed set has been opened, this time included; None: it is not sealed."""
+    """The test rows. looks: how often they have been opened, this time included, None where nothing records it;
+    sealed: they are a part of a split, whose certificate fixes them."""
 
     path: str
     digest: str
     rows: int
     looks: int | None = None
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class EvaluationResult(JsonReady):
 
     metrics: the first is the one that decides; candidate: the system the verdict is about;
     baseline: what it is compared with, None for a single system;
-    confusion: system → [true label][given label, the last column counting invalid answers].
+    confusion: system → [true label][given label, the last column counting invalid answers];
+    limits: why the scores say less than they seem to, for instance because rows were seen in training.
     """
 
     title: str
@@ -143,6 +146,7 @@ class EvaluationResult(JsonReady):
     samples: tuple[Sample, ...] = ()
     minimum_detectable: float | None = None
     notes: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
 
     def system(self, name: str) -> SystemResult:
         """The result of one system. Raises DataError for an unknown name."""

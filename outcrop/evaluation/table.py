@@ -14,6 +14,8 @@ from outcrop.evaluation.results import EvaluationResult, SystemResult, Verdict
 
 _COLOURS: dict[Verdict, str] = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _VERDICT = "Verdict"
+_LIMITED = "†"
+"""Marks a score that says less than it seems to; the sentence with the same mark says why."""
 
 
 class Cell(NamedTuple):
@@ -36,17 +38,20 @@ class Row:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """columns: titles of the cells after the system's name; judged: the place of the verdict among them, or None."""
+    """columns: titles of the cells after the system's name; judged: the place of the verdict among them, or None;
+    limits: what stands below the table, on why the scores say less than they seem to."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     judged: int | None
+    limits: tuple[str, ...]
 
 
 def result_table(result: EvaluationResult) -> ResultTable:
     """Score with interval, paired comparison, tokens, latency, minutes; a column that nobody measured is left out."""
     metric = result.metrics[0]
-    columns: dict[str, Callable[[SystemResult], Cell]] = {notation.heading(metric): lambda s: _score(result, s)}
+    scored = notation.heading(metric) + (f" {_LIMITED}" if result.limits else "")
+    columns: dict[str, Callable[[SystemResult], Cell]] = {scored: lambda s: _score(result, s)}
     if result.baseline is not None:
         against = "Against baseline" + (", points" if notation.has_points(metric) else "")
         columns[against] = lambda s: _against(result, s)
@@ -61,7 +66,8 @@ def result_table(result: EvaluationResult) -> ResultTable:
     filled = {title: [write(system) for system in result.systems] for title, write in columns.items()}
     used = {title: cells for title, cells in filled.items() if any(cell.text != notation.ABSENT for cell in cells)}
     rows = [_row(result, s, tuple(cells[place] for cells in used.values())) for place, s in enumerate(result.systems)]
-    return ResultTable(tuple(used), tuple(rows), list(used).index(_VERDICT) if _VERDICT in used else None)
+    judged = list(used).index(_VERDICT) if _VERDICT in used else None
+    return ResultTable(tuple(used), tuple(rows), judged, tuple(f"{_LIMITED} {limit}" for limit in result.limits))
 
 
 def _score(result: EvaluationResult, system: SystemResult) -> Cell:
@@ -96,9 +102,12 @@ def _row(result: EvaluationResult, system: SystemResult, cells: tuple[Cell, ...]
 
 
 def terminal_table(result: EvaluationResult) -> Table:
-    """The table for rich to print, intervals and p in a second line."""
+    """The table for rich to print, intervals and p in a second line, limits below."""
     found = result_table(result)
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False, collapse_padding=True)
+    if found.limits:
+        table.caption = Text("\n".join(found.limits), "yellow")
+        table.caption_justify = "left"
     table.add_column("System", overflow="fold")
     for title in found.columns:
         table.add_column(title.replace(" ", "\n"), justify="right", no_wrap=title != _VERDICT)
@@ -123,7 +132,8 @@ def markdown_table(result: EvaluationResult) -> str:
         name = _markdown(row.name)
         cells = [f"{cell.text} ({cell.detail})" if cell.detail else cell.text for cell in row.cells]
         lines.append([f"**{name}**" if row.emphasis else name, *cells])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return rows + "".join(f"\n{_markdown(limit)}\n" for limit in found.limits)
 
 
 def _markdown(text: str) -> str:

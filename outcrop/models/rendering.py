@@ -15,7 +15,7 @@ import jinja2
 
 from outcrop.core.errors import DataError, ModelError
 from outcrop.core.spec import Spec, parameter
-from outcrop.data.records import NOWHERE, Conversation, Message, Origin, Pair, Record, Text
+from outcrop.data.records import NOWHERE, Conversation, Message, Origin, Pair, Record, Text, parts
 
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
@@ -102,6 +102,10 @@ class Renderer:
                 f"With this row {share} would be trained.", "Give it a prompt and an answer.", str(record.origin)
             )
         return Rendered(ids, [0.0, *weights[1:]], record.origin)
+
+    def special_tokens_in(self, record: Record) -> set[str]:
+        """The special tokens that stand in the record's own texts, for which `render` would refuse it."""
+        return {token for part in parts(record) for token in self._special_pattern.findall(part.text)}
 
     def prompt(self, record: Record) -> list[int]:
         """The ids a model is given to answer this record: what precedes its (last) answer in `render`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,19 +14,20 @@ from typing import Any
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.errors import DataError, UsageError
+from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target, staged_folder, write_json
+from outcrop.core.spec import Resolved
 from outcrop.data.labels import label_set
 from outcrop.data.records import Record
 from outcrop.evaluation.assessment import assess
-from outcrop.evaluation.ledger import look, seal
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.report import ReportContent, write_report
-from outcrop.evaluation.results import DataFacts, EvaluationResult, Reproduction
-from outcrop.models.loading import load_model
-from outcrop.workflows.measure import System, TestRows, measure
-from outcrop.workflows.records import Source, digest_of, read_rows
+from outcrop.evaluation.results import EvaluationResult, Reproduction
+from outcrop.models.loading import LoadedModel, load_model
+from outcrop.workflows.measure import System, TestRows, account, ask, measure
+from outcrop.workflows.records import Source, digest_of, renderable
+from outcrop.workflows.test_set import gather_test_set, opened
 
 PACKAGES = ("outcrop", "torch", "transformers", "tokenizers", "numpy")
 
@@ -51,8 +52,10 @@ def evaluate(
 ) -> EvaluationResult:
     """Measure every model with every number of shots on the same rows; writes evaluation.json and report.html to `to`.
 
-    columns, template, format: how rows are read; by default as the (last) model was trained. shots_from: the rows that
-    worked examples are drawn from. limit: only the first rows. The look at the test set is recorded.
+    data: files, or a folder written by `outcrop data split`, which stands for its sealed test.
+    columns, template, format: how rows are read; by default as the (last) model was trained.
+    shots_from: the rows that worked examples are drawn from; by default the training rows of a split folder.
+    limit: only the first rows. The look at the test set is recorded once nothing is left that could be refused.
     """
     check_target(Path(to), overwrite=overwrite, inputs=(*models, *data, *shots_from))
     if len(set(models)) < len(models):
@@ -62,47 +65,65 @@ def evaluate(
     torch.set_num_threads(environment.threads())
     loaded = {name: load_model(name) for name in models}
     source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)
-    if not (columns or template or roles or format):
-        stored: dict[str, Any] = next(
-            (m.folder.card["source"] for m in reversed(loaded.values()) if "source" in m.folder.card), {}
-        )
-        source = replace(source, **stored)
-    records = read_rows(source, listener).records[:limit]
-    pool = read_rows(source.at(shots_from), listener).records if shots_from else []
-    if any(shots) and not pool:
-        raise UsageError("Worked examples need rows to be drawn from.", "Name training rows: --shots-from FILE.")
+    test = gather_test_set(source, shots_from, limit, listener, stored=_stored(source, loaded.values()))
+    kept = renderable(
+        [model.renderer for model in loaded.values()], {"test": test.records, "example": test.pool}, listener,
+        drop=drop_bad_rows,
+    )  # fmt: skip
+    records, pool = kept.parts.values()
     rows = TestRows(records, labels_of(records, [m.folder.card.get("labels") for m in loaded.values()]), pool)
-    for name, model in loaded.items():
-        _warn_of_seen_rows(name, model.folder.card, data, listener)
-    facts = opened(data, len(records), "evaluate", ", ".join(models))
-    answered = []
-    for name in models:
-        for count in shots:
-            described = f"{count} worked examples in the prompt" if count else "no worked examples"
-            trained = loaded[name].folder.card.get("minutes")
-            answered.append(
-                measure(
-                    System(_name(name, count, shots, models), described, loaded[name], count, trained),
-                    rows,
-                    listener,
-                    seed=seed,
-                )
-            )
+    systems = _systems(loaded, rows, shots, seed)
+    limits = [sentence for name in models for sentence in _seen_rows(name, loaded[name], test.paths)]
+    for sentence in limits:
+        listener({"event": "warning", "code": "seen-rows", "message": sentence})
+    facts = opened(test.paths, len(records), "evaluate", ", ".join(models), sealed=test.sealed)
+    parameters = (*account(systems, rows), Resolved("seed", seed, "of worked examples, timed rows and intervals"))
+    listener({"event": "resolved", "parameters": [vars(entry) for entry in parameters]})
+    answered = [measure(system, rows, listener, seed=seed) for system in systems]
     result = assess("Evaluation", facts, answered, metrics=metrics, seed=seed)
+    notes = [f"{kept.account} They are left out."] if kept.left_out else []
+    result = replace(result, notes=(*result.notes, *notes), limits=tuple(limits))
     with staged_folder(Path(to)) as folder:
-        write_evaluation(folder, ReportContent(result, reproduction=reproduction(), created=now()))
+        write_evaluation(
+            folder, ReportContent(result, parameters=parameters, reproduction=reproduction(), created=now())
+        )
     return result
 
 
-def _warn_of_seen_rows(name: str, card: dict[str, Any], data: Sequence[str], listener: Listener) -> None:
-    """Say so where the rows are, file for file, those that the model was trained on or chosen by."""
-    told = card.get("data")
+def _stored(source: Source, loaded: Iterable[LoadedModel]) -> Source:
+    """The same files, read as the rows of the last model that says how its own were read."""
+    stored: dict[str, Any] = next(
+        (model.folder.card["source"] for model in reversed(list(loaded)) if "source" in model.folder.card), {}
+    )
+    return replace(source, **stored)
+
+
+def _systems(loaded: Mapping[str, LoadedModel], rows: TestRows, shots: Sequence[int], seed: int) -> list[System]:
+    """Every model with every number of worked examples. Raises UsageError where they cannot be given."""
+    if any(shots) and not rows.shot_pool:
+        raise UsageError("Worked examples need rows to be drawn from.", "Name training rows: --shots-from FILE.")
+    systems = []
+    for name, model in loaded.items():
+        for count in shots:
+            asked = ask(model, rows, count, seed)
+            if count and not any(asked.shots):
+                raise UsageError(
+                    f"Not one worked example fits the context of {name}, {model.context:,} tokens.", "Use --shots 0."
+                )
+            described = f"{count} worked examples in the prompt" if count else "no worked examples"
+            title = _name(name, count, shots, list(loaded))
+            systems.append(System.of(title, described, model, asked, model.folder.card.get("minutes")))
+    return systems
+
+
+def _seen_rows(name: str, model: LoadedModel, paths: Sequence[str]) -> Iterator[str]:
+    """A sentence where the rows are, file for file, those that the model was trained on or chosen by."""
+    told = model.folder.card.get("data")
     if not isinstance(told, dict):
         return
     for rows, use in (("training rows", "trained on"), ("validation rows", "chosen by")):
-        if any(told.get(rows) == digest_of([path]) for path in data) or told.get(rows) == digest_of(data):
-            message = f"{name} was {use} these rows: its score on them says little of its score on new ones."
-            listener({"event": "warning", "code": "seen-rows", "message": message})
+        if any(told.get(rows) == digest_of([path]) for path in paths) or told.get(rows) == digest_of(paths):
+            yield f"{name} was {use} these rows: its score on them says little of its score on new ones."
 
 
 def labels_of(records: Sequence[Record], stored: Sequence[list[str] | None]) -> tuple[str, ...] | None:
@@ -112,19 +133,6 @@ def labels_of(records: Sequence[Record], stored: Sequence[list[str] | None]) -> 
     if not trained:
         return found
     return tuple(sorted(trained | set(found or ())))
-
-
-def opened(paths: Sequence[str], rows: int, purpose: str, model: str) -> DataFacts:
-    """Record a look at the test files in the ledger, before they are used."""
-    looks, digests = 0, []
-    for path in paths:
-        file = Path(path)
-        if not file.is_file():
-            raise DataError("A test set is a file, not a folder.", "Name its files.", path)
-        sealed = seal(file, rows)
-        looks = max(looks, look(file, sealed, purpose, model, environment.home() / "ledger"))
-        digests.append(sealed.digest)
-    return DataFacts(", ".join(paths), " ".join(digests), rows, looks)
 
 
 def write_evaluation(folder: Path, content: ReportContent) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from outcrop.core import settings as environment
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
 from outcrop.data.labels import label_set
-from outcrop.data.records import Conversation, Record
+from outcrop.data.records import Conversation, Pair, Record
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult, TrainingCurves
@@ -25,13 +25,14 @@ from outcrop.training.batches import from_rows
 from outcrop.training.engine import TrainingEngine
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.loop import Outcome, Task, TrainingRun
-from outcrop.workflows.evaluate import now, opened, reproduction, write_evaluation
-from outcrop.workflows.measure import System, TestRows, measure
-from outcrop.workflows.parts import Parts, counted, gather_parts
+from outcrop.workflows.evaluate import now, reproduction, write_evaluation
+from outcrop.workflows.measure import System, TestRows, account, ask, measure
+from outcrop.workflows.parts import Parts, counted, gather_parts, without_special_tokens
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
 from outcrop.workflows.run_folder import RUN, run_folder
 from outcrop.workflows.saving import save_description, save_model
+from outcrop.workflows.test_set import is_sealed, opened
 
 SHORT_ANSWER_TOKENS = 32
 """Answers up to this length, by the median, are watched by exact match besides the loss."""
@@ -96,6 +97,7 @@ def tune(
         listener({"event": "stage", "title": "Reading and checking the data"})
         parts = gather_parts(source, validation, test, spec, listener)
         loaded = load_model(base)
+        parts = without_special_tokens(parts, loaded.renderer, listener, drop=drop_bad_rows)
         context = min(spec.max_length or loaded.context, loaded.context)
         train, held = (
             _rendered(loaded, rows, context, spec.over_long, listener) for rows in (parts.train, parts.validation)
@@ -175,31 +177,47 @@ def _measured(
 ) -> EvaluationResult:
     """Measure the base model and the tuned one, which is loaded from the folder that will be served."""
     rows = TestRows(parts.test, labels, parts.train)
-    facts = opened(parts.test_paths, len(parts.test), "tune", base)
     before, after = load_model(base), load_model(str(folder))
-    name = base if ":" in base else Path(base).name
-    systems = [System("base, zero-shot", f"{name} as it is", before)]
-    if shots and all(type(record).__name__ == "Pair" for record in [*parts.test, *parts.train]):
-        systems.append(
-            System(f"base, {shots}-shot", f"{name} with {shots} worked examples in the prompt", before, shots)
-        )
+    systems = [*_baselines(base, before, rows, shots, resolved.spec.seed)]
     method = "low-rank adapters" if resolved.spec.method == "lora" else "all weights"
-    systems.append(System("tuned", f"{method}, {outcome.steps} steps", after, 0, outcome.minutes))
+    asked = ask(after, rows, 0, resolved.spec.seed)
+    systems.append(System.of("tuned", f"{method}, {outcome.steps} steps", after, asked, outcome.minutes))
+    sealed = all(is_sealed(Path(path)) for path in parts.test_paths)
+    facts = opened(parts.test_paths, len(parts.test), "tune", base, sealed=sealed)
+    parameters = account(systems, rows)
+    listener({"event": "resolved", "parameters": [vars(entry) for entry in parameters]})
     answered = [measure(system, rows, listener, seed=resolved.spec.seed) for system in systems]
     result = assess("Before and after tuning", facts, answered, candidate="tuned", seed=resolved.spec.seed)
-    result = replace(result, notes=(*result.notes, *parts.leaks))
+    result = replace(
+        result,
+        notes=(*result.notes, *(leak.sentence for leak in parts.leaks if leak.part != "test")),
+        limits=tuple(leak.sentence for leak in parts.leaks if leak.part == "test"),
+    )
     write_evaluation(
         folder,
         ReportContent(
             result,
             curves(folder, outcome, metric),
             parts.preparation,
-            tuple(resolved.parameters),
+            (*resolved.parameters, *parameters),
             reproduction(),
             now(),
         ),
     )
     return result
+
+
+def _baselines(base: str, loaded: LoadedModel, rows: TestRows, shots: int, seed: int) -> Iterator[System]:
+    """The base model as it is, and with worked examples where there are enough of them and room for any."""
+    name = base if ":" in base else Path(base).name
+    yield System.of("base, zero-shot", f"{name} as it is", loaded, ask(loaded, rows, 0, seed))
+    pairs = all(isinstance(record, Pair) for record in [*rows.records, *rows.shot_pool])
+    if not shots or not pairs or len(rows.shot_pool) < shots:
+        return
+    asked = ask(loaded, rows, shots, seed)
+    if any(asked.shots):
+        described = f"{name} with {shots} worked examples in the prompt"
+        yield System.of(f"base, {shots}-shot", described, loaded, asked)
 
 
 def curves(folder: Path, outcome: Outcome, metric: str | None) -> TrainingCurves:

@@ -11,6 +11,7 @@ from outcrop.core.completions import Completion, CompletionRequest, Sampling, Sc
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener
 from outcrop.core.seeds import derive
+from outcrop.core.spec import Resolved
 from outcrop.data.records import Pair, Record, Text, answer_text, prompt_text
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.metrics.metric import Example
@@ -20,17 +21,9 @@ from outcrop.models.loading import LoadedModel
 TIMED_ROWS = 24
 """Rows answered one at a time, to measure latency and output tokens."""
 SCORED_TOGETHER = 128
-
-
-@dataclass(frozen=True)
-class System:
-    """What is measured: a model, and how many worked examples stand in its prompts."""
-
-    name: str
-    description: str
-    loaded: LoadedModel
-    shots: int = 0
-    train_minutes: float | None = None
+GENERATED_TOGETHER = 64
+MARGIN_TOKENS = 16
+"""Room beyond the longest reference, for open answers."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +37,52 @@ class TestRows:
     shot_pool: Sequence[Record] = ()
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The rows as a model is asked them, and how many worked examples stand before each."""
+
+    records: list[Record]
+    shots: list[int]
+    wanted: int
+
+    @property
+    def short(self) -> int:
+        """How many rows have fewer worked examples than wanted, because the context has no room for more."""
+        return sum(count < self.wanted for count in self.shots)
+
+
+@dataclass(frozen=True)
+class System:
+    """What is measured: a model, and the rows as it is asked them."""
+
+    name: str
+    description: str
+    loaded: LoadedModel
+    asked: Asked
+    train_minutes: float | None = None
+
+    @classmethod
+    def of(
+        cls, name: str, description: str, loaded: LoadedModel, asked: Asked, train_minutes: float | None = None
+    ) -> System:
+        """A system whose name and description say so where worked examples did not all fit."""
+        if asked.short:
+            name += " at most"
+            description += f"; {asked.short:,} of {len(asked.shots):,} rows have room for fewer"
+        return cls(name, description, loaded, asked, train_minutes)
+
+
 def measure(system: System, rows: TestRows, listener: Listener, *, seed: int = 0) -> Answered:
     """Answer every row: with a label set, the likeliest label (log-likelihood of all its tokens and of the end, in
     fp32); else greedy decoding. Latency is of greedy decoding, one row at a time."""
-    if any(isinstance(record, Text) for record in rows.records):
-        raise DataError("Text without answers cannot be evaluated by answers.", "Use pretrain's bits per byte.")
     engine = EmbeddedEngine(system.loaded.model, system.loaded.tokenizer)
-    asked = with_shots(system, rows, seed)
+    asked = system.asked.records
     listener({"event": "stage", "title": f"Measuring {system.name}"})
-    longest = _longest_answer(system.loaded, rows)
+    longest = longest_answer(system.loaded, rows)
     answers = (
         _chosen(engine, system, asked, rows.labels, listener)
         if rows.labels
-        else _generated(engine, system, asked, longest)
+        else _generated(engine, system, asked, longest, listener)
     )
     timed = _timed(engine, system, asked, longest, seed)
     examples = [
@@ -74,17 +100,24 @@ def measure(system: System, rows: TestRows, listener: Listener, *, seed: int = 0
     )
 
 
-def with_shots(system: System, rows: TestRows, seed: int) -> list[Record]:
-    """The rows as they are asked: worked examples are drawn anew for each row, fewer where the context is too short."""
-    if not system.shots:
-        return list(rows.records)
+def ask(loaded: LoadedModel, rows: TestRows, shots: int, seed: int) -> Asked:
+    """The rows as they are asked: worked examples are drawn anew for each row, fewer where the context is too short.
+
+    Raises DataError for text without answers, UsageError where worked examples cannot be given.
+    """
+    if any(isinstance(record, Text) for record in rows.records):
+        raise DataError("Text without answers cannot be evaluated by answers.", "Use pretrain's bits per byte.")
+    if not shots:
+        return Asked(list(rows.records), [0] * len(rows.records), 0)
     pool = [record for record in rows.shot_pool if isinstance(record, Pair)]
-    if len(pool) < system.shots:
+    if len(pool) < shots:
         raise UsageError(
-            f"{system.shots} worked examples need at least as many training pairs; there are {len(pool)}.",
+            f"{shots} worked examples need at least as many training pairs; there are {len(pool)}.",
             "Name training rows, or ask for fewer shots.",
         )
+    room = loaded.context - longest_answer(loaded, rows)
     asked: list[Record] = []
+    counts = []
     for number, record in enumerate(rows.records):
         if not isinstance(record, Pair):
             raise UsageError(
@@ -92,26 +125,42 @@ def with_shots(system: System, rows: TestRows, seed: int) -> list[Record]:
                 "Use --shots 0.",
                 str(record.origin),
             )
-        order = np.random.default_rng(derive(seed, "shots", number)).permutation(len(pool))[: system.shots]
-        asked.append(_fitting(system, record, [pool[i] for i in order], rows))
-    return asked
+        order = np.random.default_rng(derive(seed, "shots", number)).permutation(len(pool))[:shots]
+        chosen = _fitting(loaded, record, [pool[i] for i in order], room)
+        counts.append(len(chosen))
+        asked.append(loaded.renderer.with_prefix(record, chosen) if chosen else record)
+    return Asked(asked, counts, shots)
 
 
-def _fitting(system: System, record: Pair, shots: list[Pair], rows: TestRows) -> Pair:
-    room = system.loaded.context - _longest_answer(system.loaded, rows)
-    while shots:
-        joined = system.loaded.renderer.with_prefix(record, shots)
-        if len(system.loaded.renderer.prompt(joined)) <= room:
-            return joined
-        shots = shots[1:]
-    return record
+def account(systems: Sequence[System], rows: TestRows) -> tuple[Resolved, ...]:
+    """How answers are made, and where that came from."""
+    tokens = max(longest_answer(system.loaded, rows) for system in systems)
+    if rows.labels:
+        way, source = "likeliest label", f"data: {len(rows.labels)} labels"
+        longest = f"data: the longest of {len(rows.labels)} labels"
+    else:
+        way, source = "greedy decoding", "data: open answers"
+        longest = f"data: the longest reference answer and {MARGIN_TOKENS} more"
+    timed = min(TIMED_ROWS, len(rows.records))
+    return (
+        Resolved("answers", way, source),
+        Resolved("max_new_tokens", tokens, longest),
+        Resolved("rows_timed", timed, "default"),
+    )
 
 
-def _longest_answer(loaded: LoadedModel, rows: TestRows) -> int:
-    """Tokens of the longest reference, and some more."""
+def longest_answer(loaded: LoadedModel, rows: TestRows) -> int:
+    """Tokens that an answer may have: those of the longest label, or of the longest reference and some more."""
     if rows.labels:
         return max(len(loaded.renderer.answer(Pair("a", label), label)) for label in rows.labels)
-    return 16 + max(len(loaded.renderer.answer(record, answer_text(record))) for record in rows.records)
+    return MARGIN_TOKENS + max(len(loaded.renderer.answer(record, answer_text(record))) for record in rows.records)
+
+
+def _fitting(loaded: LoadedModel, record: Pair, shots: list[Pair], room: int) -> list[Pair]:
+    """The last of the shots, as many as fit before the record's prompt in `room` tokens."""
+    while shots and len(loaded.renderer.prompt(loaded.renderer.with_prefix(record, shots))) > room:
+        shots = shots[1:]
+    return shots
 
 
 def _chosen(
@@ -132,11 +181,15 @@ def _chosen(
     return answers
 
 
-def _generated(engine: EmbeddedEngine, system: System, asked: list[Record], longest: int) -> list[str]:
-    return [
-        completion.text.strip()
-        for completion in engine.complete([_request(system, record, longest) for record in asked])
-    ]
+def _generated(
+    engine: EmbeddedEngine, system: System, asked: list[Record], longest: int, listener: Listener
+) -> list[str]:
+    answers: list[str] = []
+    for start in range(0, len(asked), GENERATED_TOGETHER):
+        requests = [_request(system, record, longest) for record in asked[start : start + GENERATED_TOGETHER]]
+        answers += [completion.text.strip() for completion in engine.complete(requests)]
+        listener({"event": "progress", "title": system.name, "done": len(answers), "total": len(asked)})
+    return answers
 
 
 def _request(system: System, record: Record, longest: int) -> CompletionRequest:

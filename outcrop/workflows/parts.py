@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener
@@ -15,14 +15,22 @@ from outcrop.data.records import Record, Text, prompt_text
 from outcrop.data.split import CERTIFICATE, open_split, split
 from outcrop.data.validation import check
 from outcrop.evaluation.results import Preparation, Problem
+from outcrop.models.rendering import Renderer
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.records import Rows, Source, digest_of, read_rows
+from outcrop.workflows.records import Rows, Source, digest_of, read_rows, renderable
+
+
+class Leak(NamedTuple):
+    """Rows of a part that are almost equal to rows of an earlier one, in a sentence."""
+
+    part: str
+    sentence: str
 
 
 @dataclass(frozen=True)
 class Parts:
     """The rows of a run. test_paths: the files of the test rows; digests: of what was read, by part;
-    leaks: sentences on rows that are almost equal across parts;
+    leaks: rows that are almost equal across parts;
     prompt: the template that made the prompts and the column it shows, None without one."""
 
     train: list[Record]
@@ -31,7 +39,7 @@ class Parts:
     test_paths: tuple[str, ...]
     digests: dict[str, str]
     preparation: Preparation
-    leaks: tuple[str, ...]
+    leaks: tuple[Leak, ...]
     prompt: dict[str, str] | None
 
 
@@ -69,6 +77,18 @@ def gather_parts(
     return Parts(train, held, tested, tuple(test), digests, Preparation(counts, found, claims), leaks, prompt)
 
 
+def without_special_tokens(parts: Parts, renderer: Renderer, listener: Listener, *, drop: bool) -> Parts:
+    """The same without the rows that hold special tokens of the base model; see `renderable`."""
+    rows = {"training": parts.train, "validation": parts.validation, "test": parts.test}
+    found = renderable([renderer], rows, listener, drop=drop)
+    if not found.left_out:
+        return parts
+    told = Problem("special-token", len(found.left_out), str(found.left_out[0]), f"{found.account} They are left out.")
+    preparation = replace(parts.preparation, problems=(*parts.preparation.problems, told))
+    train, validation, test = found.parts.values()
+    return replace(parts, train=train, validation=validation, test=test, preparation=preparation)
+
+
 def counted(parts: Parts, train: int, validation: int) -> Parts:
     """The same with the numbers of rows that are really used, where over-long ones were dropped."""
     counts = (("training", train), ("validation", validation), ("test", len(parts.test)))
@@ -88,22 +108,22 @@ def _warn_of_defects(source: Source, listener: Listener) -> tuple[Problem, ...]:
     )
 
 
-def _warn_of_leaks(parts: Mapping[str, list[Record]], listener: Listener) -> tuple[str, ...]:
+def _warn_of_leaks(parts: Mapping[str, list[Record]], listener: Listener) -> tuple[Leak, ...]:
     texts = [prompt_text(record) for records in parts.values() for record in records]
     names = [name for name, records in parts.items() for _ in records]
     found: dict[tuple[str, str], set[int]] = {}
     for left, right in crossing_pairs(texts, names):
         first, second = sorted((left, right), key=lambda row: list(parts).index(names[row]))
         found.setdefault((names[first], names[second]), set()).add(second)
-    sentences = []
+    leaks = []
     for (first_part, second_part), rows in found.items():
         message = (
             f"{len(rows)} of {len(parts[second_part])} {second_part} rows have a prompt equal or almost equal to one "
             f"of the {first_part} rows: scores on them say little. outcrop data split keeps such rows together."
         )
         listener({"event": "warning", "code": "leak", "message": message})
-        sentences.append(message)
-    return tuple(sentences)
+        leaks.append(Leak(second_part, message))
+    return tuple(leaks)
 
 
 def _labelled(rows: Rows) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from outcrop.training.scoring import score_rows
 from outcrop.training.spec import TrainingSpec
 from outcrop.training.tokens import TokenShard, Windows, by_document
 from outcrop.training.trunk import Trunk
-from outcrop.workflows.records import Rows, Source, read_rows
+from outcrop.workflows.records import Rows, Source, read_rows, renderable
 from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
 from outcrop.workflows.run_folder import RUN, run_folder
 from outcrop.workflows.saving import save_description, save_model
@@ -119,6 +119,7 @@ def pretrain(
         listener({"event": "stage", "title": "Reading text"})
         corpus = _corpus(source, validation, general, spec, listener)
         loaded = _start(base, from_scratch, corpus.train, spec.seed, folder / RUN, listener)
+        corpus = _renderable(corpus, loaded.renderer, listener, drop=drop_bad_rows)
         result = _pretrained(loaded, corpus, spec, said, Place(to, folder, base, from_scratch), listener)
         write_json(folder / "result.json", result.as_dict())
     return result
@@ -151,6 +152,13 @@ def _corpus(
     train, held = (rows.records, held) if held else _hold_out(rows.records, spec.eval_percentage, spec.seed)
     others = {Path(path).name: _texts(read_rows(source.at([path]), listener)).records for path in general}
     return Corpus(train, held, others, rows.digest)
+
+
+def _renderable(corpus: Corpus, renderer: Renderer, listener: Listener, *, drop: bool) -> Corpus:
+    rows = {"training": corpus.train, "held-out": corpus.held, **corpus.others}
+    found = renderable([renderer], rows, listener, drop=drop).parts
+    others = {name: found[name] for name in corpus.others}
+    return replace(corpus, train=found["training"], held=found["held-out"], others=others)
 
 
 def _pretrained(

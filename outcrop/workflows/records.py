@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 from outcrop.core.errors import DataError
 from outcrop.core.events import Listener
 from outcrop.core.files import digest
-from outcrop.data.mapping import Mapping
+from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import files, read
-from outcrop.data.records import Record
+from outcrop.data.records import Origin, Record
+from outcrop.models.rendering import Renderer
+from outcrop.models.special_tokens import sift
 
 WHOLE_FILE = ("broken-compression", "broken-parquet", "empty-file", "unknown-format")
 """Defects by which a file loses an unknown number of rows, so that dropping "bad rows" would not say what is lost."""
@@ -31,9 +33,9 @@ class Source:
     format: str = ""
     drop_bad_rows: bool = False
 
-    def mapping(self) -> Mapping | None:
+    def mapping(self) -> ColumnMapping | None:
         """The column mapping, where one was given."""
-        return Mapping.from_text(self.columns, self.template, self.roles)
+        return ColumnMapping.from_text(self.columns, self.template, self.roles)
 
     def at(self, paths: Sequence[str]) -> Source:
         """The same reading of other files."""
@@ -69,6 +71,34 @@ def read_rows(source: Source, listener: Listener) -> Rows:
     if dropped:
         listener({"event": "warning", "code": "dropped-rows", "message": f"{dropped} rows with defects are left out."})
     return Rows(records, digest_of(source.paths), problems.as_dict(), dropped)
+
+
+@dataclass(frozen=True)
+class RenderableRows:
+    """The rows of each part that can be rendered; where those that were left out stand, and why, in a sentence."""
+
+    parts: dict[str, list[Record]]
+    left_out: tuple[Origin, ...]
+    account: str
+
+
+def renderable(
+    renderers: Sequence[Renderer], parts: Mapping[str, Sequence[Record]], listener: Listener, *, drop: bool
+) -> RenderableRows:
+    """The rows without special tokens of the models that will read them, so that no row fails in the middle.
+
+    Raises DataError naming all such rows, unless they are to be dropped: then a warning says so. A part of which
+    nothing is left is refused in any case.
+    """
+    found = sift(renderers, list(parts.values()), drop=drop)
+    kept = dict(zip(parts, found.parts, strict=True))
+    for name, records in kept.items():
+        if parts[name] and not records:
+            raise DataError(f"No {name} rows are left: {found.account}", "Remove the tokens from the texts.")
+    if found.left_out:
+        message = f"{found.account} They are left out."
+        listener({"event": "warning", "code": "special-tokens", "message": message})
+    return RenderableRows(kept, tuple(found.left_out), found.account)
 
 
 def digest_of(paths: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 from rich.console import Console
@@ -73,7 +73,7 @@ def system(name: str, score: float) -> SystemResult:
 
 EVALUATION = EvaluationResult(
     title="Intents",
-    data=DataFacts("test.jsonl", "sha256:0", 400, looks=2),
+    data=DataFacts("test.jsonl", "sha256:0", 400, looks=2, sealed=True),
     metrics=(MetricFacts("accuracy", "Accuracy", "higher", "per_example", 0, 1, ""),),
     systems=(system("base", 0.25), system("tuned", 0.875)),
     candidate="tuned",
@@ -104,3 +104,10 @@ def test_evaluations_are_shown_as_their_table(command, result) -> None:
     assert ("out/model" in text) == isinstance(result, Tuned)
     assert "answers" not in text
     assert json.loads(command(*args, "--output", "json").stdout)
+
+
+def test_only_parts_of_a_split_are_called_sealed(command) -> None:
+    plain = replace(EVALUATION, data=replace(EVALUATION.data, sealed=False))
+    command.provide("evaluate", lambda **_: plain)
+    shown = command("evaluate", "--model", "m", "--data", "d", "--to", "o").stdout
+    assert "400 rows of test.jsonl, look number 2 at these rows" in shown

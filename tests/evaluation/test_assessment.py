@@ -95,7 +95,7 @@ def test_one_system_has_nothing_to_compare() -> None:
     assert (only.baseline, only.comparisons, only.minimum_detectable) == (None, (), None)
     assert {sample.change for sample in only.samples} == {"shown"}
     assert any("8 test rows" in note for note in only.notes)
-    assert any("not sealed" in note for note in only.notes)
+    assert any("Nothing records" in note for note in only.notes)
 
 
 def test_texts_without_a_row_metric() -> None:

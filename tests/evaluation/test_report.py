@@ -150,7 +150,7 @@ def test_texts_and_empty_answers() -> None:
     assert "empty" in page.text
     assert "rouge-score:0.1.2" in page.text
     assert "nrefs:1|" in page.text
-    assert "not sealed" in page.text
+    assert "not counted" in page.text
     assert "confusion" not in page.ids
 
 

@@ -91,3 +91,13 @@ def test_p_values_and_units_as_written() -> None:
     ]
     assert [notation.milliseconds(ms) for ms in (None, 1.25, 12.4, 1240)] == ["–", "1.2 ms", "12 ms", "1.24 s"]
     assert [notation.rows(n) for n in (1, 1000)] == ["1 row", "1,000 rows"]
+
+
+def test_what_limits_the_scores_stands_with_them_in_every_form(result: EvaluationResult) -> None:
+    limited = replace(result, limits=("12 of 40 test rows are training rows.",))
+    assert result_table(limited).columns[0] == "Accuracy, % †"
+    console = Console(width=100, file=io.StringIO())
+    console.print(terminal_table(limited))
+    for shown in (console.file.getvalue(), markdown_table(limited)):
+        assert "† 12 of 40 test rows are training rows." in shown
+    assert "†" not in markdown_table(result)

@@ -1,6 +1,7 @@
 """`pretrain`: continued, and from scratch."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,15 @@ def test_wrong_shapes_and_labelled_rows_are_refused(rows, texts, tmp_path):
     with pytest.raises(DataError):
         outcrop.pretrain(None, [rows], str(tmp_path / "out"), from_scratch=str(shape))
     assert not (tmp_path / "out").exists()
+
+
+def test_texts_with_special_tokens_are_named_all_at_once_or_left_out(base, texts, tmp_path):
+    with Path(texts).open("a") as file:
+        file.write('{"input": "an <unk> word"}\n{"input": "another <unk> </s> word"}\n')
+    with pytest.raises(DataError, match=r"2 of 42 rows contain .*'<unk>' in 2 .*texts.jsonl:41, .*'</s>' in 1"):
+        outcrop.pretrain(base, [texts], str(tmp_path / "out"), settings=FAST)
+    assert {path.name for path in tmp_path.iterdir()} == {"texts.jsonl"}
+    result = outcrop.pretrain(
+        base, [texts], str(tmp_path / "out"), settings={**FAST, "max_steps": 1}, drop_bad_rows=True
+    )
+    assert result.tokens > 0

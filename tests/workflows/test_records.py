@@ -10,7 +10,10 @@ import pytest
 
 from outcrop.core.errors import DataError
 from outcrop.core.events import ignore
-from outcrop.workflows.records import Source, read_rows
+from outcrop.data.records import Origin, Text
+from outcrop.models.rendering import Renderer
+from outcrop.workflows.records import Source, read_rows, renderable
+from tests.support.tiny import tiny_tokenizer
 
 ROWS = "".join(f'{{"prompt": "question {n}", "completion": "answer {n}"}}\n' for n in range(200))
 
@@ -36,3 +39,9 @@ def test_bad_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     rows = read_rows(Source((str(tmp_path / "rows.jsonl"),), drop_bad_rows=True), events.append)
     assert (len(rows.records), rows.dropped) == (200, 1)
     assert events[0]["message"].startswith("1 rows")
+
+
+def test_a_part_of_which_nothing_is_left_is_refused_although_rows_may_be_dropped() -> None:
+    parts = {"training": [Text("clean", Origin("a.txt", 1))], "validation": [Text("an <unk>", Origin("b.txt", 1))]}
+    with pytest.raises(DataError, match=r"No validation rows are left.*b\.txt:1"):
+        renderable([Renderer(tiny_tokenizer())], parts, ignore, drop=True)

@@ -67,7 +67,11 @@ def test_report_and_ledger_of_a_split_folder(base, rows, tmp_path, outcrop_home)
     split_data([rows], tmp_path / "split", Mapping.from_text(COLUMNS, TEMPLATE))
     result = outcrop.tune(base, [str(tmp_path / "split")], str(tmp_path / "out"), settings=FAST)
     assert result.evaluation is not None
-    assert [system.name for system in result.evaluation.systems] == ["base, zero-shot", "base, 4-shot", "tuned"]
+    assert [system.name for system in result.evaluation.systems] == [
+        "base, zero-shot",
+        "base, 4-shot at most",  # some prompts leave no room for four
+        "tuned",
+    ]
     assert result.evaluation.data.looks == 1
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<svg" in page
@@ -171,3 +175,34 @@ def test_a_mapping_with_a_split_folder_is_refused(base, rows, tmp_path):
     split_data([rows], tmp_path / "split", Mapping.from_text(COLUMNS, TEMPLATE))
     with pytest.raises(UsageError, match="records already"):
         outcrop.tune(base, [str(tmp_path / "split")], str(tmp_path / "out"), template="x {prompt}", settings=FAST)
+
+
+def test_rows_with_special_tokens_are_named_all_at_once_or_left_out(base, rows, tmp_path):
+    lines = Path(rows).read_text().splitlines()
+    for line in (7, 20):
+        lines[line] = json.dumps({"text": f"{line} the <unk> word </s>", "label": "fee"})
+    Path(rows).write_text("\n".join(lines) + "\n")
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"text": "the <pad> word", "label": "fee"}\n' + "\n".join(lines[:3]) + "\n")
+    with pytest.raises(DataError) as caught:
+        tune(base, rows, tmp_path / "out", test=[str(test)])
+    assert "3 of 94 rows" in caught.value.message
+    assert all(f"{place}" in caught.value.message for place in (f"{rows}:8", f"{rows}:21", f"{test}:1"))
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "test.jsonl"}
+    events = []
+    result = tune(base, rows, tmp_path / "out", test=[str(test)], drop_bad_rows=True, listener=events.append)
+    assert sum(result.rows.values()) == 91
+    assert any(event.get("code") == "special-tokens" for event in events)
+    assert "special-token</code>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_leaks_into_the_test_rows_stand_beside_the_score(base, rows, tmp_path):
+    test = tmp_path / "test.jsonl"
+    test.write_text("\n".join(Path(rows).read_text().splitlines()[:12]) + "\n")
+    result = tune(base, rows, tmp_path / "out", test=[str(test)], settings={"max_steps": 2})
+    assert result.evaluation is not None
+    [limit, *_] = result.evaluation.limits
+    assert "of 12 test rows have a prompt equal or almost equal" in limit
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.index(limit) < page.index("<nav")
+    assert f"† {limit}" in page[page.index('id="results"') : page.index("<figure")]
