@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,8 +24,7 @@ from outcrop.cli.tune import tune
 from outcrop.cli.version import show_versions, versions
 from outcrop.core.catalog import Catalog
 from outcrop.core.errors import JobFailed, OutcropError, UsageError, did_you_mean
-
-RESUMABLE = ("tune", "pretrain")
+from outcrop.core.invocation import command_line
 
 GROUPS: Catalog[typer.Typer] = Catalog("group of commands", {"data": "outcrop.cli.data:app"})
 """Commands whose files need more than help may load."""
@@ -37,7 +37,16 @@ MACHINE_FAULTS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ED
 
 
 class Interrupted(Exception):
-    """Ctrl-C, and the verb it ended."""
+    """Ctrl-C or a signal to terminate, and what the verb that it ended said about what is kept."""
+
+    def __init__(self, end: KeyboardInterrupt) -> None:
+        super().__init__()
+        self.is_signal = isinstance(end, Terminated)
+        self.kept = " ".join(getattr(end, "__notes__", ()))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which schedulers send: it ends a verb as Ctrl-C does."""
 
 
 class LazyGroup(CommandGroup):
@@ -72,11 +81,11 @@ class Root(CommandGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a verb; Ctrl-C ends it as Interrupted."""
+        """Run a verb; Ctrl-C and SIGTERM end it as Interrupted."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted(ctx.invoked_subcommand) from None
+        except KeyboardInterrupt as end:
+            raise Interrupted(end) from None
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:
         """Run the command line and exit with its code."""
@@ -86,15 +95,16 @@ class Root(CommandGroup):
     def _run(self, args: list[str], *others: Any, **options: Any) -> int:
         output = _wanted_output(args)
         try:
-            code = super().main(args, *others, **options)
+            with command_line(["outcrop", *args]):
+                code = super().main(args, *others, **options)
         except OutcropError as error:
             return report(error, output)
         except typer.TyperException as error:
             return report(_usage_error(error, args), output) if error.format_message() else 2
         except Interrupted as error:
-            return report_interruption(error.args[0] in RESUMABLE, output)
-        except typer.Abort:
-            return report_interruption(False, output)
+            return report_interruption(error.kept, output, terminated=error.is_signal)
+        except typer.Abort as error:
+            return report_interruption("", output, terminated=isinstance(error.__cause__, Terminated))
         except Exception as error:  # noqa: BLE001  the last stop: whatever arrives here is shown
             fault = _machine_fault(error)
             return report(fault, output) if fault else report_bug(error, output)
@@ -117,14 +127,15 @@ def _usage_error(error: typer.TyperException, args: Sequence[str]) -> UsageError
         given = {arg.partition("=")[0] for arg in args}
         required = [parameter.opts for parameter in context.command.params if parameter.required]
         message = f"Missing: {', '.join(options[0] for options in required if not given & set(options))}"
-    return UsageError(message.rstrip(".") + ".", remedy)
+    return UsageError(message if message.endswith((".", "?")) else f"{message}.", remedy)
 
 
 def _machine_fault(error: Exception) -> OutcropError | None:
     """A refusal of the system as an error of ours, or None where it is something else."""
     if not isinstance(error, OSError) or error.errno not in MACHINE_FAULTS:
         return None
-    return JobFailed(f"{error.strerror}.", "Check the rights and the free space there.", str(error.filename or ""))
+    remedy = " ".join(["Check the rights and the free space there.", *getattr(error, "__notes__", ())])
+    return JobFailed(f"{error.strerror}.", remedy, str(error.filename or ""))
 
 
 def _print_version(wanted: bool) -> None:
@@ -170,4 +181,9 @@ app.add_typer(
 
 def main() -> None:
     """The entry point of the installed command."""
+    signal.signal(signal.SIGTERM, _terminate)
     app(prog_name="outcrop")
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated

@@ -182,7 +182,9 @@ def _labels(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels {path} cannot be read: {error}.", "Give a text file, one label per line.") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        remedy = "Give a text file, one label per line."
+        raise UsageError(f"--labels {path} cannot be read: {reason}.", remedy) from None
     return tuple(line.strip() for line in lines if line.strip())
 
 

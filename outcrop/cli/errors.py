@@ -14,8 +14,8 @@ from outcrop.cli.console import Output, message_console, print_json, visible
 from outcrop.core.errors import OutcropError
 
 EXAMPLES = 5
-INTERRUPTED = 130
-"""The exit code of a command ended by Ctrl-C: 128 and the signal's number."""
+INTERRUPTED, TERMINATED = 130, 143
+"""The exit codes of a command ended by Ctrl-C and by SIGTERM: 128 and the signal's number."""
 
 
 def report(error: OutcropError, output: Output) -> int:
@@ -28,13 +28,14 @@ def report(error: OutcropError, output: Output) -> int:
     return error.exit_code
 
 
-def report_interruption(resumable: bool, output: Output) -> int:
-    """Say in one line that Ctrl-C ended the command. Returns the exit code."""
-    hint = " Say --resume to go on from the last checkpoint." if resumable else ""
+def report_interruption(kept: str, output: Output, *, terminated: bool = False) -> int:
+    """Say that Ctrl-C or SIGTERM ended the command, and what it kept. Returns the exit code."""
+    message = f"{'Terminated' if terminated else 'Interrupted'}. {kept}".strip()
     if output == "json":
-        print_json({"error": {"code": "interrupted", "message": f"Interrupted.{hint}"}})
-    message_console().print(Text(f"Interrupted.{hint}", "yellow"))
-    return INTERRUPTED
+        print_json({"error": {"code": "terminated" if terminated else "interrupted", "message": message}})
+    console = message_console()
+    console.print(Text(message, "yellow"), soft_wrap=not console.is_terminal)
+    return TERMINATED if terminated else INTERRUPTED
 
 
 def report_bug(error: Exception, output: Output) -> int:

@@ -16,6 +16,7 @@ from outcrop.data.formats.shape import Shape
 from outcrop.data.mapping import Mapping, apply
 from outcrop.data.problems import Problems, Site
 from outcrop.data.records import Origin, Record
+from outcrop.data.split import CERTIFICATE
 
 Paths = str | Path | Sequence[str | Path]
 SNIFFED_ROWS = 50
@@ -64,6 +65,8 @@ def files(paths: Paths) -> list[tuple[Path, str]]:
     Raises UsageError naming every path that does not exist.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
+    if "" in named:
+        raise UsageError("The name of a file is empty.", "Name a file.")
     places = [(_local(str(path)), str(path)) for path in named]
     if not places:
         raise UsageError("No file was given.", "Name at least one file.")
@@ -95,6 +98,10 @@ def _documents(folder: Path) -> list[tuple[Path, str]]:
     """Text and Markdown files below a folder. Tables in it must be named: a folder may mix training and test rows."""
     inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     tables = [path for path in inside if _file_type(path) in CONTAINERS and _file_type(path) not in DOCUMENTS]
+    if CERTIFICATE in [path.name for path in tables]:
+        raise UsageError(
+            f"The folder {folder} is a split.", f"Name one of its parts, for instance {folder / 'train.jsonl'}."
+        )
     if tables:
         raise UsageError(
             f"The folder {folder} holds tables: {', '.join(path.name for path in tables[:5])}.",

@@ -11,6 +11,7 @@ from typing import Any
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
+from outcrop.core.invocation import repeatable
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import read
@@ -42,6 +43,7 @@ class DemoResult:
         return asdict(self) | {"evaluation": self.evaluation.as_dict()}
 
 
+@repeatable
 def demo(to: str, *, base: str = BASE, listener: Listener = ignore) -> DemoResult:
     """Check, split, measure, tune, evaluate. Makes `to`, or makes it anew if an earlier demo made it.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,9 +13,10 @@ from typing import Any
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target, staged_folder, write_json
+from outcrop.core.invocation import repeatable, running
 from outcrop.core.spec import Resolved
 from outcrop.data.labels import label_set
 from outcrop.data.records import Record
@@ -24,14 +24,16 @@ from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.report import ReportContent, write_report
 from outcrop.evaluation.results import EvaluationResult, Reproduction
+from outcrop.models.fitting import fit_prompts
 from outcrop.models.loading import LoadedModel, load_model
-from outcrop.workflows.measure import System, TestRows, account, ask, measure
+from outcrop.workflows.measure import System, TestRows, account, ask, longest_answer, measure
 from outcrop.workflows.records import Source, digest_of, renderable
 from outcrop.workflows.test_set import gather_test_set, opened
 
 PACKAGES = ("outcrop", "torch", "transformers", "tokenizers", "numpy")
 
 
+@repeatable
 def evaluate(
     models: Sequence[str],
     data: Sequence[str],
@@ -70,18 +72,17 @@ def evaluate(
         [model.renderer for model in loaded.values()], {"test": test.records, "example": test.pool}, listener,
         drop=drop_bad_rows,
     )  # fmt: skip
-    records, pool = kept.parts.values()
-    rows = TestRows(records, labels_of(records, [m.folder.card.get("labels") for m in loaded.values()]), pool)
+    rows, too_long = _fitting(loaded, kept.parts, listener, drop=drop_bad_rows)
     systems = _systems(loaded, rows, shots, seed)
     limits = [sentence for name in models for sentence in _seen_rows(name, loaded[name], test.paths)]
     for sentence in limits:
         listener({"event": "warning", "code": "seen-rows", "message": sentence})
-    facts = opened(test.paths, len(records), "evaluate", ", ".join(models), sealed=test.sealed)
+    facts = opened(test.paths, len(rows.records), "evaluate", ", ".join(models), sealed=test.sealed)
     parameters = (*account(systems, rows), Resolved("seed", seed, "of worked examples, timed rows and intervals"))
     listener({"event": "resolved", "parameters": [vars(entry) for entry in parameters]})
     answered = [measure(system, rows, listener, seed=seed) for system in systems]
     result = assess("Evaluation", facts, answered, metrics=metrics, seed=seed)
-    notes = [f"{kept.account} They are left out."] if kept.left_out else []
+    notes = [*([f"{kept.account} They are left out."] if kept.left_out else []), *too_long]
     result = replace(result, notes=(*result.notes, *notes), limits=tuple(limits))
     with staged_folder(Path(to)) as folder:
         write_evaluation(
@@ -96,6 +97,30 @@ def _stored(source: Source, loaded: Iterable[LoadedModel]) -> Source:
         (model.folder.card["source"] for model in reversed(list(loaded)) if "source" in model.folder.card), {}
     )
     return replace(source, **stored)
+
+
+def _fitting(
+    loaded: Mapping[str, LoadedModel], parts: Mapping[str, list[Record]], listener: Listener, *, drop: bool
+) -> tuple[TestRows, list[str]]:
+    """The rows whose prompts leave room for an answer in the context of every model, and a sentence on the others.
+
+    Raises DataError naming those, unless they are to be dropped.
+    """
+    records, pool = parts["test"], parts["example"]
+    labels = labels_of(records, [model.folder.card.get("labels") for model in loaded.values()])
+    remedy = "Shorten them, or leave them out, counted: --drop-bad-rows."
+    sentences = []
+    for name, model in loaded.items():
+        longest = longest_answer(model, TestRows(records, labels)) if labels else None
+        choice = "drop" if drop else "refuse"
+        fitted = fit_prompts(model.renderer, records, model.context, longest, choice, remedy)
+        if not fitted.records:
+            raise DataError(f"No row leaves room for an answer in the context of {name}.", "Give shorter rows.")
+        if fitted.account:
+            sentences.append(f"{fitted.account}, which leave no room for an answer in the context of {name}.")
+            listener({"event": "warning", "code": "over-long", "message": sentences[-1]})
+        records = fitted.records
+    return TestRows(records, labels, pool), sentences
 
 
 def _systems(loaded: Mapping[str, LoadedModel], rows: TestRows, shots: Sequence[int], seed: int) -> list[System]:
@@ -142,10 +167,9 @@ def write_evaluation(folder: Path, content: ReportContent) -> None:
 
 
 def reproduction() -> Reproduction:
-    """The command that runs now, the machine and the versions."""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command or call that runs now, the machine and the versions."""
     machine = (("processor", _processor()), ("threads", str(torch.get_num_threads())), ("system", platform.system()))
-    return Reproduction(command, machine, tuple((name, version(name)) for name in PACKAGES))
+    return Reproduction(running(), machine, tuple((name, version(name)) for name in PACKAGES))
 
 
 def now() -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from outcrop.core import settings as environment
+from outcrop.core.errors import DataError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
+from outcrop.core.invocation import repeatable
 from outcrop.data.labels import label_set
-from outcrop.data.records import Conversation, Pair, Record
+from outcrop.data.records import Conversation, Pair
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult, TrainingCurves
-from outcrop.models.fitting import fit
+from outcrop.models.fitting import fit, fit_prompts
 from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.rendering import Rendered
@@ -25,12 +27,13 @@ from outcrop.training.batches import from_rows
 from outcrop.training.engine import TrainingEngine
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.loop import Outcome, Task, TrainingRun
+from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.evaluate import now, reproduction, write_evaluation
-from outcrop.workflows.measure import System, TestRows, account, ask, measure
+from outcrop.workflows.measure import System, TestRows, account, ask, longest_answer, measure
 from outcrop.workflows.parts import Parts, counted, gather_parts, without_special_tokens
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
-from outcrop.workflows.run_folder import RUN, run_folder
+from outcrop.workflows.run_folder import RESULT, RUN, run_folder
 from outcrop.workflows.saving import save_description, save_model
 from outcrop.workflows.test_set import is_sealed, opened
 
@@ -63,6 +66,16 @@ class TuneResult:
         return asdict(self) | {"evaluation": self.evaluation.as_dict() if self.evaluation else None}
 
 
+class FittedParts(NamedTuple):
+    """The rows that are used, what those to train and to watch render to, and their labels if they are a closed set."""
+
+    parts: Parts
+    train: list[Rendered]
+    validation: list[Rendered]
+    labels: tuple[str, ...] | None
+
+
+@repeatable
 def tune(
     base: str,
     data: Sequence[str],
@@ -93,18 +106,13 @@ def tune(
     source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)
     find_model(base)
     inputs = (base, *data, *validation, *test)
-    with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs) as folder:
+    with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
         listener({"event": "stage", "title": "Reading and checking the data"})
         parts = gather_parts(source, validation, test, spec, listener)
         loaded = load_model(base)
         parts = without_special_tokens(parts, loaded.renderer, listener, drop=drop_bad_rows)
-        context = min(spec.max_length or loaded.context, loaded.context)
-        train, held = (
-            _rendered(loaded, rows, context, spec.over_long, listener) for rows in (parts.train, parts.validation)
-        )
-        parts = counted(parts, len(train), len(held))
+        parts, train, held, labels = _fitted(loaded, parts, spec, listener)
         resolved = resolve(spec, sources or {}, loaded, len(train), listener, folder / RUN)
-        labels = label_set([*parts.train, *parts.validation])
         task = Task(
             from_rows(train), from_rows(held), _metric(held), parts.digests | {"base model": loaded.folder.digest()}
         )
@@ -114,7 +122,7 @@ def tune(
         if parts.test:
             evaluation = _measured(base, folder, parts, labels, shots, outcome, resolved, task.metric, listener)
         result = _result(to, resolved, outcome, parts, task.metric, evaluation)
-        write_json(folder / "result.json", {**result.as_dict(), "evaluation": None})
+        write_json(folder / RESULT, {**result.as_dict(), "evaluation": None})
     return result
 
 
@@ -130,23 +138,22 @@ def _card(parts: Parts, source: Source, labels: tuple[str, ...] | None, outcome:
     }  # fmt: skip
 
 
-def _rendered(
-    loaded: LoadedModel, records: Sequence[Record], context: int, over_long: str, listener: Listener
-) -> list[Rendered]:
-    fitted = fit(loaded.renderer, records, context, over_long)
-    if fitted.cut or fitted.dropped:
-        earlier = f" ({fitted.answers_left_out} answers of early turns with them)" if fitted.answers_left_out else ""
-        listener(
-            {
-                "event": "warning",
-                "code": "over-long",
-                "message": (
-                    f"Of {len(records)} rows {fitted.cut} prompts are cut at their start to {context} tokens{earlier}, "
-                    f"and {fitted.dropped} rows are dropped."
-                ),
-            }
-        )
-    return fitted.rows
+def _fitted(loaded: LoadedModel, parts: Parts, spec: TrainingSpec, listener: Listener) -> FittedParts:
+    """The rows that fit the context; of test rows, those whose prompts leave room for an answer."""
+    context = min(spec.max_length or loaded.context, loaded.context)
+    train, held = (fit(loaded.renderer, rows, context, spec.over_long) for rows in (parts.train, parts.validation))
+    labels = label_set([*parts.train, *parts.validation])
+    longest = longest_answer(loaded, TestRows(parts.test, labels)) if labels else None
+    test = fit_prompts(loaded.renderer, parts.test, loaded.context, longest, spec.over_long)
+    for name, fitted in (("training", train), ("validation", held), ("test", test)):
+        if not fitted.records and (fitted is not test or parts.test):
+            raise DataError(f"No {name} rows are left that fit {context:,} tokens.", "Give shorter rows.")
+        if fitted.account:
+            message = f"{name.capitalize()} rows longer than {context:,} tokens: {fitted.account}."
+            listener({"event": "warning", "code": "over-long", "message": message})
+    notes = (*parts.notes, *([f"Of the test rows, {test.account}: they are too long."] if test.account else []))
+    kept = replace(parts, train=train.records, validation=held.records, test=test.records, notes=notes)
+    return FittedParts(counted(kept), train.rows, held.rows, labels)
 
 
 def _metric(rows: Sequence[Rendered]) -> str | None:
@@ -190,7 +197,7 @@ def _measured(
     result = assess("Before and after tuning", facts, answered, candidate="tuned", seed=resolved.spec.seed)
     result = replace(
         result,
-        notes=(*result.notes, *(leak.sentence for leak in parts.leaks if leak.part != "test")),
+        notes=(*result.notes, *parts.notes, *(leak.sentence for leak in parts.leaks if leak.part != "test")),
         limits=tuple(leak.sentence for leak in parts.leaks if leak.part == "test"),
     )
     write_evaluation(

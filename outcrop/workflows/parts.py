@@ -31,7 +31,8 @@ class Leak(NamedTuple):
 class Parts:
     """The rows of a run. test_paths: the files of the test rows; digests: of what was read, by part;
     leaks: rows that are almost equal across parts;
-    prompt: the template that made the prompts and the column it shows, None without one."""
+    prompt: the template that made the prompts and the column it shows, None without one;
+    notes: sentences on test rows that are not measured as they were given."""
 
     train: list[Record]
     validation: list[Record]
@@ -41,6 +42,7 @@ class Parts:
     preparation: Preparation
     leaks: tuple[Leak, ...]
     prompt: dict[str, str] | None
+    notes: tuple[str, ...] = ()
 
 
 def gather_parts(
@@ -86,12 +88,16 @@ def without_special_tokens(parts: Parts, renderer: Renderer, listener: Listener,
     told = Problem("special-token", len(found.left_out), str(found.left_out[0]), f"{found.account} They are left out.")
     preparation = replace(parts.preparation, problems=(*parts.preparation.problems, told))
     train, validation, test = found.parts.values()
-    return replace(parts, train=train, validation=validation, test=test, preparation=preparation)
+    notes = (f"{len(parts.test) - len(test)} test rows are left out: they hold special tokens of the base model.",)
+    return replace(
+        parts, train=train, validation=validation, test=test, preparation=preparation,
+        notes=notes if len(test) < len(parts.test) else (),
+    )  # fmt: skip
 
 
-def counted(parts: Parts, train: int, validation: int) -> Parts:
+def counted(parts: Parts) -> Parts:
     """The same with the numbers of rows that are really used, where over-long ones were dropped."""
-    counts = (("training", train), ("validation", validation), ("test", len(parts.test)))
+    counts = (("training", len(parts.train)), ("validation", len(parts.validation)), ("test", len(parts.test)))
     return replace(parts, preparation=replace(parts.preparation, counts=counts))
 
 

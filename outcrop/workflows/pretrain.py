@@ -16,6 +16,7 @@ from outcrop.core import settings as environment
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import digest, write_json
+from outcrop.core.invocation import repeatable
 from outcrop.core.seeds import derive
 from outcrop.data.records import Record, Text
 from outcrop.data.shingles import normalise
@@ -36,7 +37,7 @@ from outcrop.training.tokens import TokenShard, Windows, by_document
 from outcrop.training.trunk import Trunk
 from outcrop.workflows.records import Rows, Source, read_rows, renderable
 from outcrop.workflows.resolving import ResolvedSpec, parse_settings, resolve
-from outcrop.workflows.run_folder import RUN, run_folder
+from outcrop.workflows.run_folder import RESULT, RUN, run_folder
 from outcrop.workflows.saving import save_description, save_model
 
 DEFAULTS = {
@@ -82,6 +83,7 @@ class PretrainResult:
         return asdict(self)
 
 
+@repeatable
 def pretrain(
     base: str | None,
     data: Sequence[str],
@@ -115,13 +117,13 @@ def pretrain(
     said = dict.fromkeys(defaults.keys() - (settings or {}).keys(), "default of pretraining") | dict(sources or {})
     source = Source(tuple(data), columns, format=format, drop_bad_rows=drop_bad_rows)
     inputs = (*filter(None, (base, from_scratch)), *data, *validation, *general)
-    with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs) as folder:
+    with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
         listener({"event": "stage", "title": "Reading text"})
         corpus = _corpus(source, validation, general, spec, listener)
         loaded = _start(base, from_scratch, corpus.train, spec.seed, folder / RUN, listener)
         corpus = _renderable(corpus, loaded.renderer, listener, drop=drop_bad_rows)
         result = _pretrained(loaded, corpus, spec, said, Place(to, folder, base, from_scratch), listener)
-        write_json(folder / "result.json", result.as_dict())
+        write_json(folder / RESULT, result.as_dict())
     return result
 
 

@@ -5,30 +5,36 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from outcrop.core.errors import UsageError
+from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target, unusable_target
 
-RUN = "run"
-"""Inside the target: journal, metrics, resolved parameters; checkpoints are removed when the run has ended."""
+RUN, RESULT = "run", "result.json"
+"""Inside the target: a folder with journal, metrics and resolved parameters, and what the run ends with.
 
+Checkpoints are removed when the run has ended."""
 
 LOCK = "lock"
 """Locked by the process that works here; the system lets go of it when that process ends, however it ends."""
 
 
 @contextmanager
-def run_folder(to: str, *, overwrite: bool, resume: bool, inputs: Iterable[str] = ()) -> Iterator[Path]:
+def run_folder(
+    to: str, *, overwrite: bool, resume: bool, inputs: Iterable[str] = (), listener: Listener = ignore
+) -> Iterator[Path]:
     """The folder to work in. It becomes `to` if the block ends well. If training fails it stays for --resume; if
     nothing was trained yet, it vanishes. inputs: what the run reads, which is never overwritten.
 
-    Raises UsageError where `to` is taken or cannot be made, an unfinished run is in the way, or another process is at
-    work there.
+    An interruption or error gets a note on what is kept. Raises UsageError where `to` is taken or cannot be made,
+    an unfinished run is in the way, or another process is at work there.
     """
     target = Path(to)
+    if resume and not overwrite and (target / RESULT).is_file():
+        raise UsageError(f"The run in {target} is finished: there is nothing to resume.", "Give another --to.")
     check_target(target, overwrite=overwrite, inputs=inputs)
     partial = target.with_name(f"{target.name}.partial")
     if partial.exists() and not (resume or overwrite):
@@ -38,11 +44,17 @@ def run_folder(to: str, *, overwrite: bool, resume: bool, inputs: Iterable[str] 
     with _locked(partial):
         if not resume:
             _empty(partial)
+        elif not _checkpoints(partial):
+            message = f"There is no checkpoint in {partial}: nothing is resumed, the run starts from the beginning."
+            listener({"event": "warning", "code": "nothing-to-resume", "message": message})
         try:
             yield partial
-        except BaseException:
-            if not list((partial / RUN / "checkpoints").glob("step-*")):
+        except BaseException as error:
+            kept = _checkpoints(partial)
+            if not kept:
                 shutil.rmtree(partial)
+            if kept or isinstance(error, KeyboardInterrupt):
+                error.add_note(_kept(partial, kept))
             raise
         for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
             leftover.unlink()
@@ -53,6 +65,17 @@ def run_folder(to: str, *, overwrite: bool, resume: bool, inputs: Iterable[str] 
         if target.exists():
             shutil.rmtree(target)
         os.replace(partial, target)
+
+
+def _checkpoints(partial: Path) -> list[Path]:
+    return sorted((partial / RUN / "checkpoints").glob("step-*"))
+
+
+def _kept(partial: Path, checkpoints: Sequence[Path]) -> str:
+    if not checkpoints:
+        return "No checkpoint was written yet, so nothing is kept."
+    step = int(checkpoints[-1].name.removeprefix("step-"))
+    return f"The checkpoint of step {step:,} is kept in {partial}: the same command with --resume goes on from there."
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typer.main import get_command
 
 from outcrop.cli import app as app_module
 from outcrop.cli import workflows
-from outcrop.cli.app import ORDER, app
+from outcrop.cli.app import ORDER, Terminated, app
 from outcrop.core.catalog import Catalog
 from outcrop.core.errors import DataError, Diverged, JobFailed, MissingDependency, ModelError, UsageError
 
@@ -94,7 +94,7 @@ def test_every_verb_has_output(verb: str) -> None:
         ((*TUNE, "--output", "yaml"), "'yaml' is not one of 'text', 'json'.", "outcrop tune --help"),
         (("tune", "--base"), "'--base' requires an argument.", "outcrop tune --help"),
         ((*TUNE, "stray"), "unexpected extra argument", "outcrop tune --help"),
-        (("models", "shwo"), "No such command 'shwo'. Did you mean 'show'?", "outcrop models --help"),
+        (("models", "shwo"), "No such command 'shwo'. Did you mean 'show'?\n", "outcrop models --help"),
     ],
 )  # fmt: skip
 def test_wrong_command_lines_say_what_was_meant(command, args, message: str, remedy: str) -> None:
@@ -180,15 +180,22 @@ def test_a_bug_shows_its_traceback_and_asks_for_a_report(command) -> None:
     assert json.loads(done.stdout) == {"error": {"code": "bug", "message": "ZeroDivisionError: in the middle"}}
 
 
-@pytest.mark.parametrize(("verb", "hint"), [(TUNE, True), (("demo",), False)], ids=["tune", "demo"])
-def test_ctrl_c_ends_with_130_and_one_line(command, verb, hint: bool) -> None:
-    command.provide(verb[0], raising(KeyboardInterrupt()))
-    done = command(*verb)
+def test_ctrl_c_ends_with_130_and_what_is_kept(command) -> None:
+    end = KeyboardInterrupt()
+    end.add_note("The checkpoint of step 3 is kept.")
+    command.provide("tune", raising(end))
+    done = command(*TUNE)
     assert done.exit_code == 130
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("Interrupted.")
-    assert ("--resume" in last) == hint
+    assert done.stderr.splitlines()[-1] == "Interrupted. The checkpoint of step 3 is kept."
     assert "Traceback" not in done.stderr
+
+
+def test_sigterm_ends_with_143_and_says_so_to_programs(command) -> None:
+    command.provide("demo", raising(Terminated()))
+    done = command("demo", "--output", "json")
+    assert done.exit_code == 143
+    assert json.loads(done.stdout) == {"error": {"code": "terminated", "message": "Terminated."}}
+    assert done.stderr.splitlines()[-1] == "Terminated."
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(command, answer) -> None:
@@ -280,7 +287,10 @@ main()
 
 
 @pytest.mark.e2e
-def test_ctrl_c_on_a_terminal_gives_the_cursor_back() -> None:
+@pytest.mark.parametrize(
+    ("sent", "code", "word"), [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")]
+)
+def test_signals_give_the_cursor_back(sent: signal.Signals, code: int, word: str) -> None:
     ours, theirs = pty.openpty()
     environment = os.environ | {"TERM": "xterm-256color"}
     with subprocess.Popen(
@@ -290,16 +300,16 @@ def test_ctrl_c_on_a_terminal_gives_the_cursor_back() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.4)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         shown = b""
         while chunk := _read(ours):
             shown += chunk
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=30) == code
     os.close(ours)
     text = shown.decode()
     assert "Waiting" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
-    assert "Interrupted." in text.splitlines()[-1]
+    assert word in text.splitlines()[-1]
 
 
 def _read(terminal: int) -> bytes:

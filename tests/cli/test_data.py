@@ -92,3 +92,26 @@ def test_show_of_unreadable_data_ends_with_2(labelled: Path) -> None:
     done = outcrop("show", labelled, "--map", "prompt=txt,completion=label")
     assert done.exit_code == 2
     assert "missing-field" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["check", "show"])
+def test_a_split_folder_is_answered_with_the_names_of_its_parts(labelled: Path, tmp_path: Path, verb: str) -> None:
+    assert outcrop("split", labelled, *MAP, "--to", tmp_path / "split").exit_code == 0
+    done = outcrop(verb, tmp_path / "split")
+    assert done.exit_code == 2
+    assert "is a split" in done.stderr
+    assert str(tmp_path / "split" / "train.jsonl") in done.stderr.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("check", ""), "The name of a file is empty."),
+        (("check", "ROWS", "--labels", "no-such-file"), "cannot be read: No such file or directory."),
+    ],
+)
+def test_names_of_nothing_are_told_in_words(labelled: Path, words: tuple[str, ...], message: str) -> None:
+    done = outcrop(*(str(labelled) if word == "ROWS" else word for word in words))
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "Errno" not in done.stderr

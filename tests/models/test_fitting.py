@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from outcrop.core.errors import DataError
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
-from outcrop.models.fitting import fit
+from outcrop.models.fitting import fit, fit_prompts
 from outcrop.models.rendering import Renderer, RenderingSpec
 from tests.models.chat import CHATML, HEADERS, tokenizer
 
@@ -119,3 +119,23 @@ def test_a_dialogue_is_dropped_rather_than_left_with_nothing_to_learn() -> None:
     assert row.trained_tokens == 2, "the first exchange stays, because only its answer is trained"
     fitted = fit(CHAT, [long], 60, "cut-prompt")
     assert (fitted.rows, fitted.dropped) == ([], 1)
+
+
+@pytest.mark.parametrize("answer_tokens", [None, 12])
+def test_prompts_leave_room_for_the_answer(answer_tokens: int | None) -> None:
+    pairs = [Pair("x" * size, "yes", Origin("f", size)) for size in (5, 500, 6)]
+    needed = answer_tokens or len(PLAIN.answer(pairs[0], "yes"))
+    with pytest.raises(DataError, match=r"1 of 3 prompts leave no room .* \(longest \d+\): f:500\. Shorten it"):
+        fit_prompts(PLAIN, pairs, 50, answer_tokens, "refuse", "Shorten it.")
+    dropped = fit_prompts(PLAIN, pairs, 50, answer_tokens, "drop")
+    assert (dropped.records, dropped.dropped) == ([pairs[0], pairs[2]], 1)
+    cut = fit_prompts(PLAIN, pairs, 50, answer_tokens, "cut-prompt")
+    assert [len(PLAIN.prompt(record)) for record in cut.records][1] == 50 - needed
+    assert (cut.cut, cut.dropped) == (1, 0)
+
+
+def test_the_account_says_only_what_was_done() -> None:
+    pairs = [Pair("x" * size, "yes") for size in (5, 500, 6)]
+    assert fit(PLAIN, pairs, 50, "cut-prompt").account == "1 prompt is cut at the start"
+    assert fit(PLAIN, pairs, 50, "drop").account == "1 row is left out"
+    assert fit(PLAIN, pairs[:1], 50, "drop").account == ""

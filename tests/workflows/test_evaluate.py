@@ -160,3 +160,14 @@ def test_the_longest_answer_is_that_of_the_labels_and_is_told(base, rows, tmp_pa
     )
     assert by_name["max_new_tokens"]["source"] == "data: the longest of 3 labels"
     assert "max_new_tokens" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_rows_without_room_for_an_answer_are_named_before_the_look_or_left_out(base, rows, tmp_path, outcrop_home):
+    with Path(rows).open("a") as file:
+        file.write(json.dumps({"text": "a long card " * 200, "label": "fee"}) + "\n")
+    with pytest.raises(DataError, match=r"1 of 91 prompts leave no room.*rows.jsonl:91.*--drop-bad-rows"):
+        outcrop.evaluate([base], [rows], str(tmp_path / "out"), columns=COLUMNS)
+    assert not list(outcrop_home.rglob("looks.jsonl"))
+    result = outcrop.evaluate([base], [rows], str(tmp_path / "out"), columns=COLUMNS, drop_bad_rows=True)
+    assert result.data.rows == 90
+    assert any("1 row is left out" in note for note in result.notes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from outcrop.core.errors import UsageError
 from outcrop.core.files import staged_folder
-from outcrop.workflows.run_folder import run_folder
+from outcrop.workflows.run_folder import RESULT, RUN, run_folder
 
 
 def test_a_run_that_ends_well_becomes_its_target_without_the_lock(tmp_path: Path) -> None:
@@ -67,4 +68,47 @@ def test_a_target_that_cannot_be_made_is_a_mistake_of_the_request(tmp_path: Path
     ):
         pass
     with pytest.raises(UsageError, match="cannot be made"), staged_folder(tmp_path / ("n" * 300)):
+        pass
+
+
+def interrupted(target: Path, checkpoint: str = "") -> str:
+    """What an interrupted run says of what is kept."""
+
+    def work() -> None:
+        with run_folder(str(target), overwrite=False, resume=False) as folder:
+            if checkpoint:
+                (folder / RUN / "checkpoints" / checkpoint).mkdir(parents=True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work()
+    return " ".join(caught.value.__notes__)
+
+
+def test_an_interrupted_run_says_what_is_kept(tmp_path: Path) -> None:
+    assert interrupted(tmp_path / "out") == "No checkpoint was written yet, so nothing is kept."
+    assert not list(tmp_path.iterdir())
+    said = interrupted(tmp_path / "out", checkpoint="step-00000012")
+    assert said.startswith(f"The checkpoint of step 12 is kept in {tmp_path / 'out.partial'}: ")
+    assert "--resume" in said
+
+
+def test_resume_without_a_checkpoint_says_that_it_starts_from_the_beginning(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    with run_folder(str(tmp_path / "out"), overwrite=False, resume=True, listener=events.append):
+        pass
+    assert [event["code"] for event in events] == ["nothing-to-resume"]
+    interrupted(tmp_path / "other", checkpoint="step-00000012")
+    with run_folder(str(tmp_path / "other"), overwrite=False, resume=True, listener=events.append):
+        pass
+    assert len(events) == 1
+
+
+def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / RESULT).write_text("{}")
+    with (
+        pytest.raises(UsageError, match="finished: there is nothing to resume"),
+        run_folder(str(tmp_path / "out"), overwrite=False, resume=True),
+    ):
         pass

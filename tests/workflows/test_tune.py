@@ -1,5 +1,6 @@
 """`tune` from files to a folder: what it makes, what it refuses, and what it never leaves behind."""
 
+import html
 import json
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def test_report_and_ledger_of_a_split_folder(base, rows, tmp_path, outcrop_home)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+    assert f"outcrop.tune(base={base!r}, data=" in html.unescape(page)
     again = outcrop.evaluate([str(tmp_path / "out")], [str(tmp_path / "split" / "test.jsonl")], str(tmp_path / "again"))
     assert again.data.looks == 2
     assert again.systems[0].metrics["accuracy"] == result.evaluation.system("tuned").metrics["accuracy"]
@@ -194,6 +196,25 @@ def test_rows_with_special_tokens_are_named_all_at_once_or_left_out(base, rows, 
     assert sum(result.rows.values()) == 91
     assert any(event.get("code") == "special-tokens" for event in events)
     assert "special-token</code>" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("choice", "measured"), [("refuse", None), ("drop", 3), ("cut-prompt", 4)])
+def test_over_long_test_rows_are_refused_before_training_or_fitted(base, rows, tmp_path, choice, measured):
+    lines = Path(rows).read_text().splitlines()
+    Path(rows).write_text("\n".join(lines[:-3]) + "\n")
+    test = tmp_path / "test.jsonl"
+    long = json.dumps({"text": "a long card " * 200, "label": "fee"})
+    test.write_text("\n".join([*lines[-3:], long]) + "\n")
+    settings = {"over_long": choice, "max_steps": 1}
+    if measured is None:
+        with pytest.raises(DataError, match=r"1 of 4 prompts leave no room.*test.jsonl:4"):
+            tune(base, rows, tmp_path / "out", test=[str(test)], settings=settings)
+        assert not list(tmp_path.glob("out*"))
+        return
+    result = tune(base, rows, tmp_path / "out", test=[str(test)], settings=settings)
+    assert result.evaluation is not None
+    assert result.evaluation.data.rows == result.rows["test"] == measured
+    assert any("too long" in note for note in result.evaluation.notes)
 
 
 def test_leaks_into_the_test_rows_stand_beside_the_score(base, rows, tmp_path):
