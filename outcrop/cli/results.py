@@ -71,7 +71,7 @@ def _is_nested(value: Any) -> bool:
 
 def _is_estimate(value: Any) -> bool:
     """A number with its interval, as evaluation.results.Estimate has it."""
-    return isinstance(value, Mapping) and {"value", "low", "high", "n"} <= value.keys()
+    return isinstance(value, Mapping) and {"value", "low", "high", "n", "method"} <= value.keys()
 
 
 def _is_table(value: Any) -> bool:
@@ -109,7 +109,8 @@ def _cell(value: Any) -> Text:
     if isinstance(value, Path):
         return Text(visible(str(value)), "bold")
     if _is_estimate(value):
-        return Text(f"{number(value['value'])} ({number(value['low'])} to {number(value['high'])})")
+        interval = value["method"] if value["low"] is None else f"{number(value['low'])} to {number(value['high'])}"
+        return Text(f"{number(value['value'])} ({interval})")
     if not isinstance(value, Mapping) and not _is_list(value):
         return Text(number(value))
     if not value:

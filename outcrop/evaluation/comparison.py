@@ -112,7 +112,7 @@ def headline(result: EvaluationResult) -> str:
     found = candidate.metrics[metric.name]
     return (
         f"{candidate.name} scores {notation.score(metric, found.value)} {_in_sentence(metric)} "
-        f"(95 % interval {notation.interval(metric, found)}) on {notation.rows(found.n)}; "
+        f"({notation.interval_in_sentence(metric, found)}) on {notation.rows(found.n)}; "
         "no other system was measured on them, so nothing is said about better or worse."
     )
 
@@ -121,7 +121,8 @@ def _judged(comparison: Comparison, metric: MetricFacts) -> Comparison:
     """The comparison with its verdict and sentence."""
     found = comparison.difference
     verdict: Verdict = "no difference shown"
-    if comparison.p < 1 - CONFIDENCE and (found.low > 0 or found.high < 0):
+    without_zero = found.low is not None and found.high is not None and (found.low > 0 or found.high < 0)
+    if comparison.p < 1 - CONFIDENCE and without_zero:
         verdict = "better" if (found.value > 0) == (metric.direction == "higher") else "worse"
     opening = {
         "better": f"{comparison.system} is better than {comparison.baseline}",
@@ -132,7 +133,7 @@ def _judged(comparison: Comparison, metric: MetricFacts) -> Comparison:
     sentence = (
         f"{opening}: {_in_sentence(metric)} {notation.score(metric, comparison.scores[1])} "
         f"against {notation.score(metric, comparison.scores[0])}, {notation.difference(metric, found.value)} "
-        f"(95 % interval {notation.interval(metric, found, signed=True)}, "
+        f"({notation.interval_in_sentence(metric, found, signed=True)}, "
         f"{notation.p_value(comparison.p)}{adjusted}) on the same {notation.rows(found.n)}"
     )
     if verdict == "no difference shown" and comparison.minimum_detectable is not None:

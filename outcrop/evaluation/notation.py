@@ -37,9 +37,17 @@ def score(metric: MetricFacts, value: float) -> str:
 
 
 def interval(metric: MetricFacts, estimate: Estimate, *, signed: bool = False) -> str:
-    """An interval in the metric's digits: 84.0 to 88.0."""
+    """An interval in the metric's digits: 84.0 to 88.0; or that there is none."""
     write = change if signed else number
+    if estimate.low is None or estimate.high is None:
+        return estimate.method
     return f"{write(metric, estimate.low)} to {write(metric, estimate.high)}"
+
+
+def interval_in_sentence(metric: MetricFacts, estimate: Estimate, *, signed: bool = False) -> str:
+    """An interval under its name: 95 % interval 84.0 to 88.0; or that there is none."""
+    name = "" if estimate.low is None else "95 % interval "
+    return name + interval(metric, estimate, signed=signed)
 
 
 def change(metric: MetricFacts, value: float) -> str:

@@ -16,6 +16,7 @@ from outcrop.evaluation import heatmap, notation, plots
 from outcrop.evaluation.comparison import headline
 from outcrop.evaluation.results import (
     Change,
+    Estimate,
     EvaluationResult,
     MetricFacts,
     Preparation,
@@ -169,13 +170,19 @@ def _score_figure(result: EvaluationResult, metric: MetricFacts) -> Figure:
     for system in result.systems:
         found = system.metrics[metric.name]
         text = f"{notation.number(metric, found.value)} ({notation.interval(metric, found)})"
-        values = (scale * found.value, scale * found.low, scale * found.high)
+        values = _scaled(found, scale)
         rows.append(plots.Interval(system.name, *values, text, system.name == result.candidate))
     low, high = (end if end is None else scale * end for end in (metric.low, metric.high))
     title = notation.heading(metric)
     wide, narrow = (plots.interval_plot(title, rows, width, bounds=(low, high)) for width in (plots.WIDE, plots.NARROW))
     better = "" if metric.direction == "higher" else " Lower is better."
     return Figure(title, wide, narrow, f"Points with 95 % intervals ({_methods(result, metric)}).{better}")
+
+
+def _scaled(found: Estimate, scale: float) -> tuple[float, float, float]:
+    """Value and ends of an interval as drawn; without an interval it is a point."""
+    low, high = (found.value if end is None else end for end in (found.low, found.high))
+    return scale * found.value, scale * low, scale * high
 
 
 def _methods(result: EvaluationResult, metric: MetricFacts) -> str:
@@ -191,7 +198,7 @@ def _difference_figure(result: EvaluationResult) -> Figure | None:
     scale = 100 if notation.is_share(metric) else 1
     rows = [
         plots.Interval(
-            c.system, scale * c.difference.value, scale * c.difference.low, scale * c.difference.high,
+            c.system, *_scaled(c.difference, scale),
             notation.against_baseline(metric, c), c.system == result.candidate,
         )
         for c in found

@@ -32,11 +32,14 @@ class JsonReady:
 
 @dataclass(frozen=True)
 class Estimate(JsonReady):
-    """A number with its confidence interval, the rows behind it and how the interval was made."""
+    """A number with its confidence interval, the rows behind it and how the interval was made.
+
+    low, high: None where there is no interval, because one row says nothing of how much rows differ.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     method: str
 

@@ -21,6 +21,7 @@ Value = Callable[[FloatArray], FloatArray]
 CONFIDENCE = 0.95
 POWER = 0.8
 RESAMPLES = 10_000
+ONE_ROW = "no interval from one row"
 _DRAWS = 20_000_000
 _CHUNK = 500
 
@@ -50,9 +51,11 @@ def bootstrap(
     """Bias-corrected percentile bootstrap over rows (Efron 1987, "Better Bootstrap Confidence Intervals", §3, a = 0).
 
     rows: sufficient statistics [rows, statistics]; value: the quantity from their sums. Large sets are resampled
-    fewer times; the method of the estimate says how often.
+    fewer times; the method of the estimate says how often. One row has no interval.
     """
     _refuse_no_rows(len(rows))
+    if len(rows) == 1:
+        return Estimate(float(value(rows[0])), None, None, 1, ONE_ROW)
     drawn = resample(rows, value, seed, resamples)
     return _interval(float(value(rows.sum(axis=0))), drawn, len(rows), confidence, "bootstrap")
 
@@ -68,7 +71,8 @@ def paired_bootstrap(
     """Difference second − first over the same resampled rows, with the interval of `bootstrap`.
 
     p is twice the smaller share of resamples on either side of zero, with the observed set as one more resample and
-    resamples of no difference on both sides (Efron and Tibshirani 1993, §15.4). Raises UsageError for unequal rows.
+    resamples of no difference on both sides (Efron and Tibshirani 1993, §15.4). One row has no interval and p = 1.
+    Raises UsageError for unequal rows.
     """
     (first_rows, first_value), (second_rows, second_value) = first, second
     if len(first_rows) != len(second_rows):
@@ -80,6 +84,8 @@ def paired_bootstrap(
         return second_value(sums[..., split:]) - first_value(sums[..., :split])
 
     rows = np.concatenate([first_rows, second_rows], axis=1)
+    if len(rows) == 1:
+        return PairedDifference(Estimate(float(difference(rows[0])), None, None, 1, ONE_ROW), 1.0, 0.0)
     drawn = resample(rows, difference, seed, resamples)
     estimate = _interval(float(difference(rows.sum(axis=0))), drawn, len(rows), confidence, "paired bootstrap")
     side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))

@@ -44,6 +44,11 @@ def test_numbers_keep_their_intervals() -> None:
     assert table[-1].split() == ["held-out", "–", "0.8125", "(0.78", "to", "0.84)"]
 
 
+def test_one_row_has_no_interval_to_keep() -> None:
+    estimate = {"value": 1.5, "low": None, "high": None, "n": 1, "method": "no interval from one row"}
+    assert shown({"score": estimate}) == "score  1.5 (no interval from one row)"
+
+
 def test_what_is_nested_in_a_table_stays() -> None:
     text = shown({"rows": [{"name": "a", "counts": {"train": 3, "test": 1}, "labels": ["x", "y"]}]})
     assert "train 3, test 1" in text

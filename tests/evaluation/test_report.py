@@ -175,3 +175,13 @@ def test_unknown_candidate_is_an_error_before_anything_is_written(tmp_path: Path
     with pytest.raises(Exception, match="No system named nobody"):
         write_report(tmp_path / "report.html", ReportContent(broken))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_row_is_reported_without_an_interval() -> None:
+    systems = [written("base", [("a b c", "a x")]), written("tuned", [("a b c", "a b c")])]
+    result = assess("One row", data(1), systems, metrics=["rouge_l"])
+    page = render(ReportContent(result))
+    assert result.comparisons[0].verdict == "no difference shown"
+    assert "no interval from one row" in page
+    assert "None to" not in page
+    assert EvaluationResult.from_dict(result.as_dict()) == result

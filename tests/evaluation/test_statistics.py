@@ -13,6 +13,7 @@ from scipy.stats import binom, binomtest
 from outcrop.core.errors import UsageError
 from outcrop.evaluation.metrics.metric import Sums, ratio
 from outcrop.evaluation.statistics import (
+    ONE_ROW,
     bootstrap,
     detectable_from_error,
     holm,
@@ -184,3 +185,11 @@ def test_no_rows_and_unequal_rows_are_refused() -> None:
         minimum_detectable_difference(0.1, 0)
     with pytest.raises(UsageError, match="not 2 and 3"):
         paired_bootstrap(mean_of([0.0, 1.0]), mean_of([0.0, 1.0, 1.0]))
+
+
+def test_one_row_has_no_interval_and_shows_no_difference() -> None:
+    row = np.array([[3.0, 4.0]])
+    found = bootstrap(row, lambda sums: sums[..., 0] / sums[..., 1])
+    assert (found.value, found.low, found.high, found.n, found.method) == (0.75, None, None, 1, ONE_ROW)
+    paired = paired_bootstrap((row, lambda sums: sums[..., 0]), (row, lambda sums: sums[..., 1]))
+    assert (paired.difference.value, paired.difference.low, paired.p) == (1.0, None, 1.0)

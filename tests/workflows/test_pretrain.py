@@ -56,3 +56,11 @@ def test_texts_with_special_tokens_are_named_all_at_once_or_left_out(base, texts
         base, [texts], str(tmp_path / "out"), settings={**FAST, "max_steps": 1}, drop_bad_rows=True
     )
     assert result.tokens > 0
+
+
+def test_one_held_out_document_has_no_interval(base, texts, tmp_path):
+    held = tmp_path / "held.jsonl"
+    held.write_text('{"input": "the card and the money"}\n')
+    settings = {**FAST, "max_steps": 1}
+    result = outcrop.pretrain(base, [texts], str(tmp_path / "out"), validation=[str(held)], settings=settings)
+    assert (result.scores[0].after.low, result.scores[0].after.method) == (None, "no interval from one row")
