@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,8 +34,11 @@ GROUPS: Catalog[typer.Typer] = Catalog("group of commands", {"data": "outcrop.cl
 ORDER = ("demo", "data", "tune", "pretrain", "evaluate", "generate", "models", "version")
 """The verbs, as help lists them."""
 
-MACHINE_FAULTS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-"""What the system refuses for reasons outside of this program: rights, read-only and full disks."""
+MACHINE_FAULTS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system refuses for reasons outside of this program: rights, read-only and full disks, quotas."""
+
+RUST_FAULT = re.compile(r"\(os error (\d+)\)")
+"""How safetensors and tokenizers, which are written in Rust, tell such a refusal in an exception of their own."""
 
 
 class Interrupted(Exception):
@@ -132,10 +137,12 @@ def _usage_error(error: typer.TyperException, args: Sequence[str]) -> UsageError
 
 def _machine_fault(error: Exception) -> OutcropError | None:
     """A refusal of the system as an error of ours, or None where it is something else."""
-    if not isinstance(error, OSError) or error.errno not in MACHINE_FAULTS:
+    told = None if isinstance(error, OSError) else RUST_FAULT.search(str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    if number not in MACHINE_FAULTS:
         return None
     remedy = " ".join(["Check the rights and the free space there.", *getattr(error, "__notes__", ())])
-    return JobFailed(f"{error.strerror}.", remedy, str(error.filename or ""))
+    return JobFailed(f"{os.strerror(number)}.", remedy, str(getattr(error, "filename", None) or ""))
 
 
 def _print_version(wanted: bool) -> None:

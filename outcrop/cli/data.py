@@ -48,7 +48,9 @@ AgainstOption = Annotated[
 LabelsOption = Annotated[
     Path | None, typer.Option("--labels", metavar="FILE", help="The labels that answers may be, one per line.")
 ]
-MaxCharsOption = Annotated[int | None, typer.Option("--max-chars", metavar="N", help="Longest row, in characters.")]
+MaxCharsOption = Annotated[
+    int | None, typer.Option("--max-chars", metavar="N", min=1, help="Longest row, in characters.")
+]
 MaskOption = Annotated[bool, typer.Option("--mask", help="Show the tokens that --base would be trained on.")]
 BaseOption = Annotated[
     str, typer.Option("--base", metavar="MODEL", help=f"With --mask, whose tokenizer and chat template: {MODEL_WORDS}.")
@@ -79,7 +81,7 @@ def check_files(
     Ends with exit code 2 if there are errors; warnings alone do not fail.
     """
     mapping = Mapping.from_text(columns, template, roles)
-    spec = CheckSpec(labels=_labels(labels) if labels else None, max_chars=max_chars)
+    spec = CheckSpec.parse({"labels": _labels(labels) if labels else None, "max_chars": max_chars})
     with progress(message_console()) as listener:
         result = check_data(files, mapping, record_format or None, against or (), spec, listener=listener)
     if output == "json":

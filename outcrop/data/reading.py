@@ -119,6 +119,11 @@ def _read_file(
     path: Path, name: str, mapping: Mapping | None, shape: Shape | None, problems: Problems
 ) -> Iterator[Record]:
     errors = problems.errors
+    if not _file_type(path):
+        raise UsageError(
+            f"The name of {name} does not say of what type the file is.",
+            f"End it in one of .{', .'.join(sorted(CONTAINERS))}.",
+        )
     rows = CONTAINERS.load(_file_type(path))(path, name, problems)
     first = next(rows, None)
     if first is None:

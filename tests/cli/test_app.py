@@ -160,13 +160,24 @@ def test_wrong_command_lines_are_json_too(command, args: tuple[str, ...]) -> Non
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EFBIG])
 def test_refusals_of_the_system_are_no_bugs(command, number: int) -> None:
     command.provide("tune", raising(OSError(number, os.strerror(number), "/somewhere/out")))
     done = command(*TUNE)
     assert done.exit_code == 1
     assert os.strerror(number) in done.stderr
     assert "/somewhere/out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_refusals_that_rust_libraries_met_are_no_bugs(command) -> None:
+    error = Exception("Error while serializing: I/O error: No space left on device (os error 28)")
+    error.add_note("The checkpoint of step 3 is kept.")
+    command.provide("tune", raising(error))
+    done = command(*TUNE)
+    assert done.exit_code == 1
+    assert "error: No space left on device." in done.stderr
+    assert "The checkpoint of step 3 is kept." in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -107,10 +107,12 @@ def test_a_split_folder_is_answered_with_the_names_of_its_parts(labelled: Path, 
     ("words", "message"),
     [
         (("check", ""), "The name of a file is empty."),
+        (("check", "/dev/null"), "does not say of what type the file is."),
+        (("check", "ROWS", "--max-chars", "0"), "'--max-chars': Input should be greater than or equal to 1."),
         (("check", "ROWS", "--labels", "no-such-file"), "cannot be read: No such file or directory."),
     ],
 )
-def test_names_of_nothing_are_told_in_words(labelled: Path, words: tuple[str, ...], message: str) -> None:
+def test_mistaken_arguments_are_told_in_words(labelled: Path, words: tuple[str, ...], message: str) -> None:
     done = outcrop(*(str(labelled) if word == "ROWS" else word for word in words))
     assert done.exit_code == 2
     assert message in done.stderr

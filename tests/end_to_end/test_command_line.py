@@ -76,3 +76,22 @@ def test_killed_and_resumed_equals_undisturbed(base, rows, tmp_path):
     assert all(torch.equal(left[key], right[key]) for key in left)
     journals = [(tmp_path / name / "run" / "journal.jsonl").read_bytes() for name in ("whole", "broken")]
     assert journals[0] == journals[1]
+
+
+def test_sigterm_keeps_the_checkpoint_and_says_so(base, rows, tmp_path):
+    words = ["tune", "--base", base, "--data", rows, *TUNE, "--checkpoint-minutes", "0", "--batch-size", "4"]
+    broken = subprocess.Popen(
+        command(*words, "--to", tmp_path / "out", "--epochs", "100", "--early-stopping-patience", "100"),
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    checkpoints = tmp_path / "out.partial" / "run" / "checkpoints"
+    deadline = time.monotonic() + 60
+    while not list(checkpoints.glob("step-*")) and time.monotonic() < deadline and broken.poll() is None:
+        time.sleep(0.01)
+    broken.send_signal(signal.SIGTERM)
+    _, said = broken.communicate(timeout=60)
+    assert broken.returncode == 143, said
+    last = said.splitlines()[-1]
+    assert last.startswith("Terminated. The checkpoint of step ")
+    assert str(tmp_path / "out.partial") in last
+    assert list(checkpoints.glob("step-*"))
