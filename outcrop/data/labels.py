@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from outcrop.data.records import Conversation, Origin, Record, Text, answer_text, parts
 
@@ -13,6 +14,12 @@ LONGEST_LABEL = 100
 
 LARGEST_SHARE_ALONE = 0.01
 """Share of the rows whose answer may occur only once: mistyped labels do not make a set of labels an open one."""
+
+
+MOST_UNSEEN = 0.5
+"""Share of rows with answers that are not among a model's labels, up to which these rows ask for labels, too."""
+
+NAMED_LABELS = 5
 
 
 class LabelCounter:
@@ -62,3 +69,33 @@ def label_set(records: Iterable[Record]) -> tuple[str, ...] | None:
         counter.add(record)
     counts = counter.counts()
     return tuple(counts) if counts else None
+
+
+class MeasuredLabels(NamedTuple):
+    """The closed set that answers are chosen from, None where answers are open; rows whose label training never saw."""
+
+    labels: tuple[str, ...] | None
+    unseen: dict[str, int]
+
+    @property
+    def account(self) -> str:
+        """The unseen labels in a sentence, empty where there are none."""
+        if not self.unseen:
+            return ""
+        named = ", ".join(f"{label} ({count})" for label, count in list(self.unseen.items())[:NAMED_LABELS])
+        more = ", …" if len(self.unseen) > NAMED_LABELS else ""
+        return f"{sum(self.unseen.values())} test rows have labels that training never saw: {named}{more}."
+
+
+def measured_labels(records: Sequence[Record], trained: Iterable[str]) -> MeasuredLabels:
+    """The labels that a model was trained with, and those of the rows themselves.
+
+    Answers are open where most of the rows have one that was not trained, and these are no labels by themselves.
+    """
+    found, known = label_set(records), set(trained)
+    if not known:
+        return MeasuredLabels(found, {})
+    unseen = Counter(answer for record in records if (answer := answer_text(record).strip()) not in known)
+    if found is None and unseen.total() > MOST_UNSEEN * len(records):
+        return MeasuredLabels(None, {})
+    return MeasuredLabels(tuple(sorted(known | set(unseen))), dict(unseen.most_common()))

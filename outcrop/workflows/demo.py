@@ -10,7 +10,7 @@ from typing import Any
 
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
-from outcrop.core.files import write_json
+from outcrop.core.files import check_target, write_json
 from outcrop.core.invocation import repeatable
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
@@ -50,6 +50,7 @@ def demo(to: str, *, base: str = BASE, listener: Listener = ignore) -> DemoResul
     Raises UsageError if `to` holds something else.
     """
     folder = Path(to)
+    check_target(folder, overwrite=True)
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise UsageError(f"--to {folder} is not empty, and no demo made it.", "Give another folder.")
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target, staged_folder, write_json
 from outcrop.core.invocation import repeatable, running
 from outcrop.core.spec import Resolved
-from outcrop.data.labels import label_set
+from outcrop.data.labels import measured_labels
 from outcrop.data.records import Record
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.metrics.catalog import METRICS
@@ -102,14 +102,19 @@ def _stored(source: Source, loaded: Iterable[LoadedModel]) -> Source:
 def _fitting(
     loaded: Mapping[str, LoadedModel], parts: Mapping[str, list[Record]], listener: Listener, *, drop: bool
 ) -> tuple[TestRows, list[str]]:
-    """The rows whose prompts leave room for an answer in the context of every model, and a sentence on the others.
+    """The rows whose prompts leave room for an answer in the context of every model; sentences on the others, and on
+    labels that no model was trained with.
 
     Raises DataError naming those, unless they are to be dropped.
     """
     records, pool = parts["test"], parts["example"]
-    labels = labels_of(records, [model.folder.card.get("labels") for model in loaded.values()])
+    trained = [label for model in loaded.values() for label in model.folder.card.get("labels") or ()]
+    found = measured_labels(records, trained)
+    labels = found.labels
     remedy = "Shorten them, or leave them out, counted: --drop-bad-rows."
-    sentences = []
+    sentences = [found.account] if found.account else []
+    for sentence in sentences:
+        listener({"event": "warning", "code": "unseen-labels", "message": sentence})
     for name, model in loaded.items():
         longest = longest_answer(model, TestRows(records, labels)) if labels else None
         choice = "drop" if drop else "refuse"
@@ -149,15 +154,6 @@ def _seen_rows(name: str, model: LoadedModel, paths: Sequence[str]) -> Iterator[
     for rows, use in (("training rows", "trained on"), ("validation rows", "chosen by")):
         if any(told.get(rows) == digest_of([path]) for path in paths) or told.get(rows) == digest_of(paths):
             yield f"{name} was {use} these rows: its score on them says little of its score on new ones."
-
-
-def labels_of(records: Sequence[Record], stored: Sequence[list[str] | None]) -> tuple[str, ...] | None:
-    """The closed label set: what the models were trained with, and what the test rows hold."""
-    found = label_set(records)
-    trained = {label for labels in stored for label in labels or ()}
-    if not trained:
-        return found
-    return tuple(sorted(trained | set(found or ())))
 
 
 def write_evaluation(folder: Path, content: ReportContent) -> None:

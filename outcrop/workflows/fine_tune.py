@@ -14,7 +14,7 @@ from outcrop.core.errors import DataError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
 from outcrop.core.invocation import repeatable
-from outcrop.data.labels import label_set
+from outcrop.data.labels import label_set, measured_labels
 from outcrop.data.records import Conversation, Pair
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.report import ReportContent
@@ -143,7 +143,10 @@ def _fitted(loaded: LoadedModel, parts: Parts, spec: TrainingSpec, listener: Lis
     context = min(spec.max_length or loaded.context, loaded.context)
     train, held = (fit(loaded.renderer, rows, context, spec.over_long) for rows in (parts.train, parts.validation))
     labels = label_set([*parts.train, *parts.validation])
-    longest = longest_answer(loaded, TestRows(parts.test, labels)) if labels else None
+    asked = measured_labels(parts.test, labels or ())
+    if asked.account:
+        listener({"event": "warning", "code": "unseen-labels", "message": asked.account})
+    longest = longest_answer(loaded, TestRows(parts.test, asked.labels)) if asked.labels else None
     test = fit_prompts(loaded.renderer, parts.test, loaded.context, longest, spec.over_long)
     for name, fitted in (("training", train), ("validation", held), ("test", test)):
         if not fitted.records and (fitted is not test or parts.test):
@@ -151,7 +154,8 @@ def _fitted(loaded: LoadedModel, parts: Parts, spec: TrainingSpec, listener: Lis
         if fitted.account:
             message = f"{name.capitalize()} rows longer than {context:,} tokens: {fitted.account}."
             listener({"event": "warning", "code": "over-long", "message": message})
-    notes = (*parts.notes, *([f"Of the test rows, {test.account}: they are too long."] if test.account else []))
+    too_long = f"Of the test rows, {test.account}: they are too long." if test.account else ""
+    notes = (*parts.notes, *filter(None, (too_long, asked.account)))
     kept = replace(parts, train=train.records, validation=held.records, test=test.records, notes=notes)
     return FittedParts(counted(kept), train.rows, held.rows, labels)
 
@@ -183,7 +187,7 @@ def _measured(
     listener: Listener,
 ) -> EvaluationResult:
     """Measure the base model and the tuned one, which is loaded from the folder that will be served."""
-    rows = TestRows(parts.test, labels, parts.train)
+    rows = TestRows(parts.test, measured_labels(parts.test, labels or ()).labels, parts.train)
     before, after = load_model(base), load_model(str(folder))
     systems = [*_baselines(base, before, rows, shots, resolved.spec.seed)]
     method = "low-rank adapters" if resolved.spec.method == "lora" else "all weights"

@@ -152,7 +152,11 @@ def _corpus(
     rows = _texts(read_rows(source, listener))
     held = _texts(read_rows(source.at(validation), listener)).records if validation else []
     train, held = (rows.records, held) if held else _hold_out(rows.records, spec.eval_percentage, spec.seed)
-    others = {Path(path).name: _texts(read_rows(source.at([path]), listener)).records for path in general}
+    names = [Path(path).name for path in general]
+    others = {
+        name if names.count(name) == 1 else path: _texts(read_rows(source.at([path]), listener)).records
+        for path, name in zip(general, names, strict=True)
+    }
     return Corpus(train, held, others, rows.digest)
 
 

@@ -249,6 +249,14 @@ def test_output_has_no_escape_codes_where_there_is_no_terminal(command, answer) 
     assert "\x1b" not in command("dmo").output
 
 
+def test_a_demo_into_a_file_is_refused(tmp_path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = outcrop("demo", "--to", str(tmp_path / "file"))
+    assert done.returncode == 2
+    assert "is a file." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("args", [("version",), ("--version",)])
 def test_versions(command, args: tuple[str, ...]) -> None:
     done = command(*args)

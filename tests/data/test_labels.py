@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from outcrop.data.labels import LONGEST_LABEL, MOST_LABELS, LabelCounter, label_set
+from outcrop.data.labels import LONGEST_LABEL, MOST_LABELS, LabelCounter, label_set, measured_labels
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
 
 
@@ -48,3 +48,21 @@ def test_counts_and_first_places() -> None:
         counter.add(Pair("x", answer, Origin("f", line)))
     assert counter.counts() == {"a": 2, "b": 2}
     assert counter.first == {"b": (Origin("f", 1), "completion"), "a": (Origin("f", 2), "completion")}
+
+
+@pytest.mark.parametrize(
+    ("answers", "trained", "labels", "unseen"),
+    [
+        (["yes", "no"] * 5, (), ("no", "yes"), {}),
+        (["yes", "no"] * 5, ("yes", "no", "maybe"), ("maybe", "no", "yes"), {}),
+        (["yes"], ("yes", "no"), ("no", "yes"), {}),
+        (["yes", "new"], ("yes", "no"), ("new", "no", "yes"), {"new": 1}),
+        (["new", "other"] * 3, ("yes", "no"), ("new", "no", "other", "yes"), {"new": 3, "other": 3}),
+        ([f"answer {number}" for number in range(6)], ("yes", "no"), None, {}),
+        ([f"answer {number}" for number in range(6)], (), None, {}),
+    ],
+)
+def test_rows_are_measured_on_the_trained_labels_and_their_own(answers, trained, labels, unseen) -> None:
+    found = measured_labels(pairs(answers), trained)
+    assert (found.labels, found.unseen) == (labels, unseen)
+    assert bool(found.account) == bool(unseen)

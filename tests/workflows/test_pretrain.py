@@ -64,3 +64,14 @@ def test_one_held_out_document_has_no_interval(base, texts, tmp_path):
     settings = {**FAST, "max_steps": 1}
     result = outcrop.pretrain(base, [texts], str(tmp_path / "out"), validation=[str(held)], settings=settings)
     assert (result.scores[0].after.low, result.scores[0].after.method) == (None, "no interval from one row")
+
+
+def test_general_texts_of_the_same_name_are_told_apart(base, texts, tmp_path):
+    general = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        general.append(tmp_path / place / "news.jsonl")
+        general[-1].write_text(f'{{"input": "the news of {place}"}}\n' * 3)
+    settings = {**FAST, "max_steps": 1}
+    result = outcrop.pretrain(base, [texts], str(tmp_path / "out"), general=list(map(str, general)), settings=settings)
+    assert [score.name for score in result.scores[1:]] == list(map(str, general))

@@ -227,3 +227,25 @@ def test_leaks_into_the_test_rows_stand_beside_the_score(base, rows, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.index(limit) < page.index("<nav")
     assert f"† {limit}" in page[page.index('id="results"') : page.index("<figure")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "says"),
+    [
+        (["fee", "fee", "new"], ("card", "fee", "new", "refund"), "labels that training never saw: new (1)."),
+        (["one answer", "another answer", "a third one"], None, ""),
+    ],
+)
+def test_test_rows_with_other_answers_than_training_do_not_end_the_job(base, rows, tmp_path, answers, labels, says):
+    test = tmp_path / "test.jsonl"
+    test.write_text("".join(json.dumps({"text": f"row {n}", "label": a}) + "\n" for n, a in enumerate(answers)))
+    events = []
+    result = tune(
+        base, rows, tmp_path / "out", test=[str(test)], settings={"max_steps": 1}, listener=events.append
+    )
+    assert result.evaluation is not None
+    assert result.evaluation.labels == labels
+    kinds = [event.get("code", event["event"]) for event in events]
+    assert bool(says) == ("unseen-labels" in kinds)
+    assert not says or kinds.index("unseen-labels") < kinds.index("step")
+    assert any(says in note for note in result.evaluation.notes)
