@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from outcrop.data import pii
+from outcrop.data.anonymise import patterns
 from outcrop.data.problems import Site
 from outcrop.data.records import Part
 
@@ -15,6 +15,17 @@ CONTROL_TOKENS = re.compile(
     r"|\[/?INST\]|<</?SYS>>|</?s>|<(?:bos|eos|pad|unk)>"
 )
 """Control tokens of common chat templates, whatever the base model."""
+
+PERSONAL = {
+    "pattern:email": "pii-email",
+    "pattern:phone": "pii-phone",
+    "pattern:card": "pii-card",
+    "pattern:iban": "pii-iban",
+    "pattern:aws-key": "secret-aws-key",
+    "pattern:private-key": "secret-private-key",
+    "pattern:jwt": "secret-jwt",
+}
+"""The rule that found something → the defect that it is."""
 
 SHORTEST_LEAK = 30
 """Characters of a prompt below which its occurrence in the answer may be chance."""
@@ -32,8 +43,8 @@ def check_tokens(named: Sequence[Part], special_tokens: Sequence[str], site: Sit
 def check_personal(named: Sequence[Part], site: Site) -> None:
     """Report personal data and secrets, without repeating them."""
     for part in named:
-        for code, count in Counter(finding.code for finding in pii.find(part.text)).items():
-            site.add(code, f"{count} found" if count > 1 else "found", part.field)
+        for rule, count in Counter(finding.recogniser for finding in patterns.find(part.text)).items():
+            site.add(PERSONAL[rule], f"{count} found" if count > 1 else "found", part.field)
 
 
 def check_answer(named: Sequence[Part], site: Site) -> None:
