@@ -1,0 +1,123 @@
+"""Postal addresses: street and number as many countries write them, boxes, and the lines that follow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from outcrop.data.anonymise.findings import Finding
+
+CAPITAL = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĜĞĠĢĤĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŜŞŠŢŤŪŮŰŲŹŻŽΑ-ΩА-Я]"
+PROPER = rf"{CAPITAL}[\w'’.-]*"
+SMALL = r"(?:de|la|le|les|des|du|di|da|do|del|della|dei|degli|van|von|der|den|het|y|e|st\.?|\d{1,2}(?:st|nd|rd|th)|\d{1,2}\.)"
+NUMBER = r"\d{1,6}[A-Za-z]?(?:[-/]\d{1,4}[A-Za-z]?)?"
+KIND = (
+    r"(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Terrace|Ter|Way|"
+    r"Parkway|Pkwy|Highway|Hwy|Circle|Cir|Close|Crescent|Cres|Grove|Gardens|Hill|Mews|Row|Walk|Quay|Wharf|Pike|Alley|"
+    r"Trail|Loop|Plaza|Esplanade|Parade|Rise|Ridge|View|Green|Heights|Crossing|Junction|Bypass|Turnpike)"
+)
+GLUED = (
+    r"(?:stra(?:ß|ss)e|str\.|gasse|weg|allee|platz|ring|damm|ufer|laan|straat|gracht|plein|kade|dreef|katu|kuja|polku|tie|"
+    r"vägen|gatan|gränd|stigen|vej|gade|stræde|allé|vænget|veien|vegen|gata|gaten|svingen|braut|gata|stígur|vegur|götu|"
+    r"utca|tér|körút|út)"
+)
+LEADING = (
+    r"(?:Rue|Avenue|Av\.|Boulevard|Bd|Impasse|Chemin|Allée|Place|Quai|Route|Cours|Via|Viale|Piazza|Piazzetta|Piazzale|Corso|"
+    r"Strada|Vicolo|Largo|Calle|C/|Carrer|Avenida|Avda\.?|Plaza|Paseo|Camino|Carretera|Rúa|Rua|Praça|Travessa|Estrada|"
+    r"ul\.|Ulica|al\.|os\.|pl\.|Rruga|Strada|Calea|Bulevardul|Jalan|Jl\.)"
+)
+UNIT = r"(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Rm|Floor|Fl|Building|Bldg|App|Lgh|Top)\.? ?#?\d{1,5}[A-Za-z]?|#\d{1,5})"
+POSTCODE = (
+    r"(?:\d{5}-\d{3,4}|\d{4,6}|\d{2,3}-\d{2,3}|\d{3} \d{2}|\d{4} ?[A-Z]{2}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{3})"
+)
+TOWN = rf"{CAPITAL}[\w'’()-]*(?:[ -](?:{CAPITAL}[\w'’()-]*|{SMALL})){{0,3}}"
+BOX = re.compile(
+    r"\b(?:(?:PSC|Unit|CMR) \d{1,5},? Box \d{1,5}|P\.? ?O\.? ?Box \d{1,6}|Postfach \d{2}[\d ]*|USN[SV] [A-Z][a-z]+|USS [A-Z][a-z]+|USCGC [A-Z][a-z]+)",
+)
+STREETS = (
+    re.compile(rf"(?:\b{NUMBER},? )?(?<!\w){NUMBER} (?:{PROPER} ){{1,4}}{KIND}\b\.?(?: (?:North|South|East|West|[NSEW]{{1,2}})\b)?"),
+    re.compile(rf"(?:\b{NUMBER},? )?(?<!\w)(?:{PROPER} ){{0,3}}{CAPITAL}?\w{{2,}}{GLUED}(?!\w),? {NUMBER}\b", re.UNICODE),
+    re.compile(
+        rf"(?:\b{NUMBER},? )?(?:\b{NUMBER},? )?(?<!\w)(?i:{LEADING}) (?:(?i:{SMALL}) |d['’]|l['’]|{PROPER} ){{0,4}}(?:{PROPER}|\w{{3,}})(?:,? {NUMBER}\b)?"
+    ),
+)
+"""Number and street, street in one word and number, street that begins with its kind."""
+
+CROSSING = re.compile(rf"\bthe corner of [^\n.!?;]{{2,40}}? and {PROPER}(?: {PROPER}){{0,2}}(?: {NUMBER}\b)?")
+BY_FORM = re.compile(rf"(?<![\w.,-]){NUMBER} (?:{NUMBER} )?{PROPER}(?: (?:{PROPER}|{SMALL})){{0,4}}(?: {NUMBER}\b)?")
+NUMBER_LAST = re.compile(rf"(?<!\w){PROPER}(?: (?:{PROPER}|{SMALL})){{0,4}},? {NUMBER}\b")
+SAID_BEFORE = re.compile(
+    r"(?:\baddress(?: is|:| to)?(?: [\w ]{0,24}(?:to|is|:|the same:))?|\baddress:|\bliv(?:e|es|ed|ing) (?:in|at|on|near)|\b(?:located|is|restaurant|house|office|store|shop) at|"
+    r"\b(?:moved|move|ship|deliver|send|sent|mail|post|taxi|cab|drive|come|go|meet(?: you| me| us)?|enter|stay(?:ing)?|side) (?:it |them )?(?:to|at|on|of)|"
+    r"\buser:|\bwhere:|\bit is)\s*$",
+    re.IGNORECASE,
+)
+ADDRESS_WORD = re.compile(r"\b(?:address|live|lives|lived|located|deliver|ship|sent|moved|street|apt|suite|zip|postcode|postal)\b", re.IGNORECASE)
+TAIL = re.compile(
+    rf"(?:[ \t]*(?:,|\n|,\n|\n[ \t>?]*,)[ \t>?]*|[ \t]+(?={UNIT}|{POSTCODE}\b))"
+    rf"(?:(?P<unit>{UNIT})|(?P<code>(?:[A-Z]{{2,3}}[ -])?{POSTCODE}(?: {TOWN})?)|(?P<apo>[AFD]PO [A-Z]{{2}} \d{{5}})"
+    rf"|(?P<town>{TOWN}|nan|[a-z]{{2}}|\d{{1,2}})(?:,? (?P<state>[A-Z]{{2}}|nan))?(?:,? (?P<zip>{POSTCODE}))?)(?!\w)"
+)
+ZIP_IN_CONTEXT = re.compile(
+    r"\b(?:zip(?: ?code)?|post(?:al)? ?code|plz|c\.?p\.?)(?: is|:| of| number)*\s*(?P<code>[A-Z\d][A-Z\d -]{1,9}\d\w{0,2})\b", re.IGNORECASE
+)
+CONTEXT_CHARS = 60
+LONGEST_TAIL = 7
+
+
+class AddressRecogniser:
+    """Addresses by the form of their street, and by the words and lines around them."""
+
+    types = ("address",)
+
+    def find(self, text: str) -> Iterator[Finding]:
+        """Every address of the text, with flat, town and postcode where they follow."""
+        if not any(character.isdigit() for character in text) and "corner" not in text:
+            return
+        for match in BOX.finditer(text):
+            yield self._extended(text, *match.span(), 0.85, "box")
+        for pattern, score in zip(STREETS, (0.85, 0.8, 0.75), strict=True):
+            for match in pattern.finditer(text):
+                numbered = any(character.isdigit() for character in match.group())
+                if numbered or ADDRESS_WORD.search(text):
+                    yield self._extended(text, *match.span(), score if numbered else 0.5, "street")
+        for match in CROSSING.finditer(text):
+            yield Finding("address", *match.span(), 0.8, "address:corner")
+        for match in ZIP_IN_CONTEXT.finditer(text):
+            yield Finding("address", *match.span("code"), 0.8, "address:postcode")
+        yield from self._by_surroundings(text)
+
+    def _by_surroundings(self, text: str) -> Iterator[Finding]:
+        """Forms that other things have too: an address after words that announce one, on a line of its own, before a flat."""
+        for pattern in (BY_FORM, NUMBER_LAST):
+            for match in pattern.finditer(text):
+                before = text[max(0, match.start() - CONTEXT_CHARS) : match.start()]
+                extended = self._extended(text, *match.span(), 0.7, "context")
+                tail = TAIL.match(text, match.end())
+                if SAID_BEFORE.search(before) or (tail and (tail["unit"] or tail["apo"])):
+                    yield extended
+                elif _own_line(text, match.start(), match.end()) and text.count("\n") >= 2:
+                    yield extended._replace(score=0.55, recogniser="address:line")
+
+    def _extended(self, text: str, start: int, end: int, score: float, rule: str) -> Finding:
+        """The street with the flat, town, state, postcode and country after it.
+
+        Words without a digit are taken only where a postcode, a flat or the end of a line shows that they belong to it.
+        """
+        position = kept = end
+        for _ in range(LONGEST_TAIL):
+            match = TAIL.match(text, position)
+            if match is None:
+                break
+            position = match.end()
+            if match["unit"] or match["code"] or match["apo"] or match["zip"] or match["state"]:
+                kept = position
+            elif "\n" in match.group() and text[position : position + 1] in ("", "\n", ".", " "):
+                kept = position
+        return Finding("address", start, kept, score, f"address:{rule}")
+
+
+def _own_line(text: str, start: int, end: int) -> bool:
+    line = text.rfind("\n", 0, start) + 1
+    stop = text.find("\n", end)
+    return not text[line:start].strip(" \t>?") and not text[end : stop if stop >= 0 else len(text)].strip(" \t,")

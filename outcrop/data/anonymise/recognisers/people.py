@@ -1,0 +1,148 @@
+"""Names of people: by what stands around them, and by lists of first and last names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from outcrop.data.anonymise.findings import Finding
+from outcrop.data.anonymise.gazetteer import COUNTRY, FAMOUS, FEMALE, FIRST, LAST, MALE, STATE, TOWN, fold, words
+from outcrop.data.anonymise.runs import PARTICLES, Word, begins_sentence
+
+GIVEN = FEMALE + MALE + FIRST
+PLACES = TOWN + FAMOUS + STATE + COUNTRY
+
+TITLE_BEFORE = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Madam|Lady|Lord|Rev|Herr|Frau|Sr|Sra|Señor|Señora|Mme|Mlle|Signor|"
+    r"Signora|Capt|Lt|Sgt|Judge|Senator|Uncle|Aunt|Sister|Brother|Father|Pastor|Nurse)\.?\s{1,2}$",
+    re.IGNORECASE,
+)
+SAID_BEFORE = re.compile(
+    r"(?:\b(?:my name is|my name's|name is|name's|i am called|(?:people |they |just )?call(?:s|ed)? me|named|i['’]?m|i am|"
+    r"this is|it's|what['’]?s your name\?|under|change it to|"
+    r"dear|hi|hello|hey|regards,?|sincerely,?|cheers,?|thanks,?|thank you,?|yours,?|love,?|signed,?|attn:?|cc:|"
+    r"speak (?:to|with)|talk (?:to|with)|ask for|contact|spoke (?:to|with)|signed by|directed by:?|written by|by|"
+    r"(?:first |last |full |sur|given )?name:|names?:|from:|to:|customer:|patient:|beneficiary:?|mother|father|wife|"
+    r"husband|son|daughter|brother|sister|friend|colleague|manager|boss|doctor|said|told|asked|with|and|met|add))\s*[\"“*]*$",
+    re.IGNORECASE,
+)
+SURE_BEFORE = re.compile(
+    r"\b(?:my name is|my name's|i am called|call(?:s|ed)? me|dear|sincerely,?|regards,?|what['’]?s your name\?|"
+    r"speak (?:to|with)|ask for|signed by|directed by:?|(?:first |last |full |sur|given )name:?|change it to)\s*[\"“*]*$",
+    re.IGNORECASE,
+)
+SAID_AFTER = re.compile(
+    r"['’]s? (?:name|wife|husband|son|daughter|mother|father|brother|sister|account|address|phone|number|e-?mail|"
+    r"birthday|house|office|passport|doctor|novel|song|songs|version|music|work|concert)\b"
+    r"|,? (?:said|says|told|asked|replied|wrote|called|is from|was born|lives|lived|works|worked|and I)\b|: ?[\"“]",
+)
+SMALL = re.compile(
+    r"\b(?:my name is|my name['’]s|i am called|call me|(?:people )?call me|name:)\s+([a-z][^\W\d_]+(?: [a-z][^\W\d_]+){0,2})",
+)
+FIRM_AFTER = re.compile(
+    r",? ?(?:Inc|Ltd|LLC|LLP|PLC|plc|GmbH|AG|Corp|Corporation|Group|Company|Co\b|S\.?A\b|B\.?V\b|A/S|Oy|AB|Bank|University|"
+    r"College|School|Institute|Hospital|Foundation|Holdings|Partners|Street|St\b|Avenue|Ave\b|Road|Rd\b|Drive|Dr\b|"
+    r"Lane|Court|Boulevard|Blvd|Park|Club|Award|Prize|Museum|Airport|Station|County|River|Lake|Mount|Island|Valley)"
+)
+CONTEXT_CHARS = 32
+LONGEST = 6
+
+
+def names(text: str, run: Sequence[Word]) -> Iterator[Finding]:
+    """The names in one run of capitalised words."""
+    before = text[max(0, run[0].start - CONTEXT_CHARS) : run[0].start]
+    begin = 0
+    while begin < len(run):
+        end = _end_of_name(run, begin)
+        if end == begin or FIRM_AFTER.match(text, run[end - 1].end):
+            begin += 1
+            continue
+        part = run[begin:end]
+        score, rule = _score(text, part, before if begin == 0 else _before(text, part))
+        if score:
+            yield Finding("name", part[0].start, part[-1].end, score, f"name:{rule}")
+        begin = end if score else begin + 1
+
+
+def small_names(text: str) -> Iterator[Finding]:
+    """Names written small after words that announce one."""
+    for match in SMALL.finditer(text):
+        start = match.start(1)
+        end = start
+        for index, word in enumerate(match[1].split(" ")):
+            flags = words().get(fold(word), "")
+            if "w" in flags or not any(flag in flags for flag in (GIVEN if index == 0 else GIVEN + LAST)):
+                break
+            end = start + len(" ".join(match[1].split(" ")[: index + 1]))
+        if end > start:
+            yield Finding("name", start, end, 0.75, "name:announced")
+
+
+def _before(text: str, part: Sequence[Word]) -> str:
+    return text[max(0, part[0].start - CONTEXT_CHARS) : part[0].start]
+
+
+def _end_of_name(run: Sequence[Word], begin: int) -> int:
+    """Where the words that can belong to one name end."""
+    if run[begin].text in PARTICLES or (run[begin].initial and begin + 1 == len(run)):
+        return begin
+    end = begin
+    while end < min(len(run), begin + LONGEST) and _can_be_name(run[end], end == begin):
+        end += 1
+    while end > begin and (run[end - 1].text in PARTICLES or (run[end - 1].initial and end - begin > 1)):
+        end -= 1
+    return end
+
+
+def _can_be_name(word: Word, first: bool) -> bool:
+    if word.initial or word.text in PARTICLES:
+        return not first or word.initial
+    if word.common:
+        return word.has(GIVEN + LAST)
+    return len(word.text) > 1 and not (word.text.isupper() and len(word.text) < 4)
+
+
+def _score(text: str, part: Sequence[Word], before: str) -> tuple[float, str]:
+    solid = [word for word in part if not word.initial and word.text not in PARTICLES]
+    if not solid:
+        return 0.0, ""
+    titled = TITLE_BEFORE.search(before) is not None
+    sure = SURE_BEFORE.search(before) is not None
+    if (titled or sure) and not all(word.common for word in solid):
+        return 0.9, "titled" if titled else "announced"
+    around = SAID_BEFORE.search(before) is not None or SAID_AFTER.match(text, part[-1].end) is not None
+    score, rule = _full_name(solid) if len(solid) > 1 else _single_name(text, solid[0], len(part) > 1)
+    if score and around:
+        score = min(0.95, score + 0.15)
+    return score, rule
+
+
+def _full_name(solid: Sequence[Word]) -> tuple[float, str]:
+    """Two words or more: surest where a known first name stands first and a known last name last."""
+    first, last = solid[0], solid[-1]
+    common = sum(word.common for word in solid)
+    if common == len(solid):
+        return 0.0, ""
+    if first.has(GIVEN) and last.has(LAST + GIVEN):
+        return (0.9 if not common else 0.7), "first-last"
+    if first.has(GIVEN) and not first.common:
+        return (0.75 if not last.has(PLACES) else 0.45), "first-unknown"
+    if last.has(LAST) and not common and not first.has(PLACES):
+        return 0.6, "unknown-last"
+    if first.has(LAST) and last.has(GIVEN) and not common:
+        return 0.6, "last-first"
+    return 0.0, ""
+
+
+def _single_name(text: str, word: Word, initials: bool) -> tuple[float, str]:
+    """One word: a name only if it is not written small otherwise, and not a place."""
+    if word.common or len(word.text) < 3 or (word.text.isupper() and len(word.text) < 5):
+        return 0.0, ""
+    if initials and word.has(GIVEN + LAST):
+        return 0.7, "initials"
+    if word.has(GIVEN):
+        score = 0.65 if not word.has(PLACES) else 0.4
+        return score, "first"
+    if word.has(LAST):
+        return (0.5 if not word.has(PLACES) and not begins_sentence(text, word.start) else 0.4), "last"
+    return 0.0, ""
