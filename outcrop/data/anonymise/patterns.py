@@ -7,7 +7,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
-from outcrop.data.anonymise.checksums import IBAN_LENGTHS, is_card, is_iban
+from outcrop.data.anonymise.checksums import IBAN_LENGTHS, is_card, is_iban, is_luhn
 from outcrop.data.anonymise.findings import Finding
 
 EMAIL = re.compile(
@@ -19,7 +19,8 @@ PHONE = re.compile(
     r"|\+[2-9]\d{0,2}(?:[-. ]?\(?\d\)?){7,12}"
     r")(?![\w-])"
 )
-CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)")
+CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){11,18}(?![\w-]|\.\d)")
+CARD_BEFORE = re.compile(r"\b(?:card|cc|visa|maestro|credit|debit|amex|mastercard)\b[^\n\d]{0,24}$", re.IGNORECASE)
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?= ?[A-Z0-9]{4})")
 AWS_KEY = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b(?<!EXAMPLE)")
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----")
@@ -43,7 +44,7 @@ Matches = Iterator[tuple[int, int]]
 
 def find(text: str) -> Iterator[Finding]:
     """Every e-mail address, phone, card and account number, AWS key, private key and JWT in the text."""
-    yield from _all(text, "email", "secret")
+    yield from _all(text, "email", "aws-key", "private-key", "jwt")
     if DIGITS.search(text):
         found = list(_all(text, "card"))
         yield from found
@@ -60,12 +61,13 @@ class PatternRecogniser:
 
     def find(self, text: str) -> Iterator[Finding]:
         """Every value of these types; phone numbers are found elsewhere, with the plans of their countries."""
-        return _all(text, *self.types)
+        return _all(text, *RULES)
 
 
-def _all(text: str, *types: str) -> Iterator[Finding]:
-    for name, (kind, mark, score, matches) in RULES.items():
-        if kind in types and mark in text:
+def _all(text: str, *names: str) -> Iterator[Finding]:
+    for name in names:
+        kind, mark, score, matches = RULES[name]
+        if mark in text:
             yield from (Finding(kind, start, end, score, f"pattern:{name}") for start, end in matches(text))
 
 
@@ -74,6 +76,14 @@ def _spans(pattern: re.Pattern[str], accepts: Callable[[str], bool] | None = Non
         return (match.span() for match in pattern.finditer(text) if accepts is None or accepts(match.group()))
 
     return matches
+
+
+def _named_cards(text: str) -> Matches:
+    """Numbers with a right check digit that are called a card, whoever issued them."""
+    for match in CARD.finditer(text):
+        digits = re.sub(r"\D", "", match.group())
+        if is_luhn(digits) and CARD_BEFORE.search(text, max(0, match.start() - 40), match.start()):
+            yield match.span()
 
 
 def _ibans(text: str) -> Matches:
@@ -150,6 +160,7 @@ RULES: dict[str, tuple[str, str, float, Callable[[str], Matches]]] = {
     "private-key": ("secret", "PRIVATE KEY", 1.0, _private_keys),
     "jwt": ("secret", "eyJ", 1.0, _spans(JWT)),
     "card": ("card", "", 1.0, _spans(CARD, is_card)),
+    "named-card": ("card", "", 0.9, _named_cards),
     "iban": ("iban", "", 1.0, _ibans),
     "ipv4": ("ip", ".", 0.9, _spans(IPV4, _is_mentionable_ipv4)),
     "ipv6": ("ip", ":", 0.9, _spans(IPV6, _is_ipv6)),

@@ -40,19 +40,26 @@ class Word(NamedTuple):
         return self.end - self.start == 1
 
 
+NAMED = "fmnlcCsk"
+"""Flags of names and places."""
+
+
 def runs(text: str) -> Iterator[list[Word]]:
     """Words beginning with a capital that follow each other with one space, or an initial's full stop, between them.
 
-    A run goes on over particles ("van der") if a word with a capital follows.
+    A run goes on over particles ("van der") if a word with a capital follows. In a text without any capital the words
+    that are listed as nothing but names stand for them.
     """
     known = words()
+    small = text.islower()
     run: list[Word] = []
     waiting: list[Word] = []
     for match in WORD.finditer(text):
         token, start = match.group(), match.start()
         if token[-2:] in ("'s", "’s", "'S", "’S"):
             token = token[:-2]
-        capital = token[0].isupper()
+        flags = known.get(fold(token), "")
+        capital = token[0].isupper() or (small and COMMON not in flags and any(flag in NAMED for flag in flags))
         if not capital and not (run and token in PARTICLES):
             if run:
                 yield run
@@ -64,7 +71,7 @@ def runs(text: str) -> Iterator[list[Word]]:
             run, waiting = [], []
             if not capital:
                 continue
-        word = Word(token, start, start + len(token), known.get(fold(token), ""))
+        word = Word(token, start, start + len(token), flags)
         if capital:
             run += [*waiting, word]
             waiting = []

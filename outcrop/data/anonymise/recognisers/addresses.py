@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from outcrop.data.anonymise.findings import Finding
+from outcrop.data.anonymise.gazetteer import COUNTRY, fold, words
 
 CAPITAL = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĜĞĠĢĤĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŜŞŠŢŤŪŮŰŲŹŻŽΑ-ΩА-Я]"
 PROPER = rf"{CAPITAL}[\w'’.-]*"
@@ -17,8 +18,8 @@ KIND = (
     r"Trail|Loop|Plaza|Esplanade|Parade|Rise|Ridge|View|Green|Heights|Crossing|Junction|Bypass|Turnpike)"
 )
 GLUED = (
-    r"(?:stra(?:ß|ss)e|str\.|gasse|weg|allee|platz|ring|damm|ufer|laan|straat|gracht|plein|kade|dreef|katu|kuja|polku|tie|"
-    r"vägen|gatan|gränd|stigen|vej|gade|stræde|allé|vænget|veien|vegen|gata|gaten|svingen|braut|gata|stígur|vegur|götu|"
+    r"(?:stra(?:ß|ss)e|str\.|gasse|weg|allee|platz|ufer|laan|straat|gracht|plein|kade|dreef|katu|kuja|polku|tie|"
+    r"vägen|gatan|gränd|stigen|vej|gade|stræde|allé|vænget|veien|vegen|gata|gaten|svingen|braut|stígur|vegur|götu|"
     r"utca|tér|körút|út)"
 )
 LEADING = (
@@ -29,6 +30,7 @@ LEADING = (
 UNIT = r"(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Rm|Floor|Fl|Building|Bldg|App|Lgh|Top)\.? ?#?\d{1,5}[A-Za-z]?|#\d{1,5})"
 POSTCODE = (
     r"(?:\d{5}-\d{3,4}|\d{4,6}|\d{2,3}-\d{2,3}|\d{3} \d{2}|\d{4} ?[A-Z]{2}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{3})"
+    r"(?![ /-]?\d)"
 )
 TOWN = rf"{CAPITAL}[\w'’()-]*(?:[ -](?:{CAPITAL}[\w'’()-]*|{SMALL})){{0,3}}"
 BOX = re.compile(
@@ -36,14 +38,14 @@ BOX = re.compile(
 )
 STREETS = (
     re.compile(rf"(?:\b{NUMBER},? )?(?<!\w){NUMBER} (?:{PROPER} ){{1,4}}{KIND}\b\.?(?: (?:North|South|East|West|[NSEW]{{1,2}})\b)?"),
-    re.compile(rf"(?:\b{NUMBER},? )?(?<!\w)(?:{PROPER} ){{0,3}}{CAPITAL}?\w{{2,}}{GLUED}(?!\w),? {NUMBER}\b", re.UNICODE),
+    re.compile(rf"(?:\b{NUMBER},? )?(?<!\w)(?:{PROPER} ){{0,3}}{CAPITAL}\w*(?: (?=[a-zA-ZúÚ]))?(?i:{GLUED})(?!\w),? {NUMBER}\b", re.UNICODE),
     re.compile(
         rf"(?:\b{NUMBER},? )?(?:\b{NUMBER},? )?(?<!\w)(?i:{LEADING}) (?:(?i:{SMALL}) |d['’]|l['’]|{PROPER} ){{0,4}}(?:{PROPER}|\w{{3,}})(?:,? {NUMBER}\b)?"
     ),
 )
 """Number and street, street in one word and number, street that begins with its kind."""
 
-CROSSING = re.compile(rf"\bthe corner of [^\n.!?;]{{2,40}}? and {PROPER}(?: {PROPER}){{0,2}}(?: {NUMBER}\b)?")
+CROSSING = re.compile(rf"\bthe corner of [^\n!?;]{{2,40}}? and {PROPER}(?: {PROPER}){{0,2}}(?: {NUMBER}\b)?")
 BY_FORM = re.compile(rf"(?<![\w.,-]){NUMBER} (?:{NUMBER} )?{PROPER}(?: (?:{PROPER}|{SMALL})){{0,4}}(?: {NUMBER}\b)?")
 NUMBER_LAST = re.compile(rf"(?<!\w){PROPER}(?: (?:{PROPER}|{SMALL})){{0,4}},? {NUMBER}\b")
 SAID_BEFORE = re.compile(
@@ -54,7 +56,7 @@ SAID_BEFORE = re.compile(
 )
 ADDRESS_WORD = re.compile(r"\b(?:address|live|lives|lived|located|deliver|ship|sent|moved|street|apt|suite|zip|postcode|postal)\b", re.IGNORECASE)
 TAIL = re.compile(
-    rf"(?:[ \t]*(?:,|\n|,\n|\n[ \t>?]*,)[ \t>?]*|[ \t]+(?={UNIT}|{POSTCODE}\b))"
+    rf"(?:[ \t]*(?:\.,|,\n|,|\n(?:[ \t]*\n)?[ \t>?]*,|\n(?:[ \t]*\n)?)[ \t>?]*|\.?[ \t]+(?={UNIT}|{POSTCODE}\b))"
     rf"(?:(?P<unit>{UNIT})|(?P<code>(?:[A-Z]{{2,3}}[ -])?{POSTCODE}(?: {TOWN})?)|(?P<apo>[AFD]PO [A-Z]{{2}} \d{{5}})"
     rf"|(?P<town>{TOWN}|nan|[a-z]{{2}}|\d{{1,2}})(?:,? (?P<state>[A-Z]{{2}}|nan))?(?:,? (?P<zip>{POSTCODE}))?)(?!\w)"
 )
@@ -112,7 +114,9 @@ class AddressRecogniser:
             position = match.end()
             if match["unit"] or match["code"] or match["apo"] or match["zip"] or match["state"]:
                 kept = position
-            elif "\n" in match.group() and text[position : position + 1] in ("", "\n", ".", " "):
+            elif COUNTRY in words().get(fold(match["town"]), ""):
+                kept = position
+            elif "\n" in match.group() and text[position : position + 1] in ("", "\n"):
                 kept = position
         return Finding("address", start, kept, score, f"address:{rule}")
 

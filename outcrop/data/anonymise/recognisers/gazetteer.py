@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from outcrop.data.anonymise.findings import Finding
 from outcrop.data.anonymise.recognisers.organisations import organisations
-from outcrop.data.anonymise.recognisers.people import names, small_names
+from outcrop.data.anonymise.recognisers.people import names, partners, small_names
 from outcrop.data.anonymise.recognisers.places import places
 from outcrop.data.anonymise.runs import is_shouting, runs
 
@@ -22,12 +22,12 @@ class GazetteerRecogniser:
     def find(self, text: str) -> Iterator[Finding]:
         """Every finding of the asked types. Names and places judge each other even where only one is asked for."""
         found: list[Finding] = []
-        if not text.islower() and not is_shouting(text):
+        if not is_shouting(text):
             for run in runs(text):
                 found += names(text, run)
                 found += places(text, run)
-        if "name" in self.types:
-            found += small_names(text)
+            found += partners(text, found)
+        found += small_names(text)
         if "organisation" in self.types:
             found += organisations(text)
-        return iter(found)
+        return (each for each in found if each.type in self.types)

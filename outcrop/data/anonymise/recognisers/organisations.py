@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from outcrop.data.anonymise.findings import Finding
 
 NAME = r"[A-Z][\w&'’.-]*"
-FIRM = re.compile(
-    rf"\b{NAME}(?:(?:,? | and | & | of | for )(?:the )?{NAME}){{0,5}}?,? "
+FORMS = (
     r"(?:Inc\.?|Incorporated|Ltd\.?|Limited|LLC|LLP|PLC|plc|GmbH|AG|SE|KG|Corp\.?|Corporation|Group|Company|Co\.|S\.A\.|"
     r"N\.V\.|B\.V\.|A/S|Oy|Bank|University|College|Institute|Hospital|Foundation|Holdings|Partners|Associates|"
-    r"Airlines|Society|Association|Ministry|Agency|Council|Orchestra|Ventures|Capital|Solutions|Systems|Technologies)(?!\w)"
+    r"Airlines|Society|Association|Ministry|Agency|Council|Orchestra|Ventures|Capital|Solutions|Systems|Technologies|"
+    r"and Sons)(?!\w)"
+)
+FORM = re.compile(FORMS)
+FIRM = re.compile(
+    rf"\b{NAME}(?:(?:,? | and | & | of | for )(?:the )?{NAME}){{0,5}}?,? "
+    rf"{FORMS}"
 )
 AMONG_PARTNERS = re.compile(rf"\b{NAME}, {NAME} and {NAME}\b|\b[A-Z][a-z]+-[A-Z][a-z]+(?= (?:is|was|has|announced)\b)")
 WORKS_FOR = re.compile(
@@ -23,8 +28,9 @@ WORKS_FOR = re.compile(
 
 def organisations(text: str) -> Iterator[Finding]:
     """Every organisation that its form or the words before it give away."""
-    for match in FIRM.finditer(text):
-        yield Finding("organisation", *match.span(), 0.7, "organisation:form")
+    if FORM.search(text):
+        for match in FIRM.finditer(text):
+            yield Finding("organisation", *match.span(), 0.7, "organisation:form")
     for match in AMONG_PARTNERS.finditer(text):
         yield Finding("organisation", *match.span(), 0.6, "organisation:partners")
     for match in WORKS_FOR.finditer(text):

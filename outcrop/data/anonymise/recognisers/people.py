@@ -33,7 +33,7 @@ SURE_BEFORE = re.compile(
 )
 SAID_AFTER = re.compile(
     r"['’]s? (?:name|wife|husband|son|daughter|mother|father|brother|sister|account|address|phone|number|e-?mail|"
-    r"birthday|house|office|passport|doctor|novel|song|songs|version|music|work|concert)\b"
+    r"birthday|house|office|passport|doctor)\b"
     r"|,? (?:said|says|told|asked|replied|wrote|called|is from|was born|lives|lived|works|worked|and I)\b|: ?[\"“]",
 )
 SMALL = re.compile(
@@ -44,6 +44,26 @@ FIRM_AFTER = re.compile(
     r"College|School|Institute|Hospital|Foundation|Holdings|Partners|Street|St\b|Avenue|Ave\b|Road|Rd\b|Drive|Dr\b|"
     r"Lane|Court|Boulevard|Blvd|Park|Club|Award|Prize|Museum|Airport|Station|County|River|Lake|Mount|Island|Valley)"
 )
+FIRM_WORDS = frozenset(
+    "inc ltd llc llp plc gmbh corp corporation group company bank university college school institute hospital foundation "
+    "holdings partners associates airlines research systems technologies solutions street avenue road drive lane court "
+    "boulevard park club award museum airport station county river lake island valley hotel church cup".split()
+)
+NOT_NAMES = frozenset(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september "
+    "october november december christmas easter english german french spanish danish dutch swedish norwegian finnish "
+    "italian polish russian chinese japanese indian american british irish scottish welsh european african asian turkish "
+    "greek portuguese brazilian mexican canadian australian austrian swiss belgian czech hungarian romanian arabic hindi "
+    "korean god lord jesus christ mr mrs ms dr internet google facebook twitter youtube amazon microsoft apple".split()
+)
+SPEAKER_BEFORE = re.compile(r"(?:^|\n)[ \t>]*$")
+SPEAKER_AFTER = re.compile(r" ?: ?[\"“]?[A-Za-z]")
+KIN_AFTER = re.compile(
+    r"['’]s (?:name|wife|husband|son|daughter|mother|father|brother|sister|account|address|phone|number|e-?mail|birthday)\b"
+    r"|,? (?:said|told|asked|replied|is from|was born|lives|spent)\b"
+)
+PAIR = re.compile(r"(?<![\w.] )\b([^\W\d_]{3,}) (?:and|&) (?=([^\W\d_]{3,}))")
+JOINING = 0.55
 CONTEXT_CHARS = 32
 LONGEST = 6
 
@@ -54,7 +74,8 @@ def names(text: str, run: Sequence[Word]) -> Iterator[Finding]:
     begin = 0
     while begin < len(run):
         end = _end_of_name(run, begin)
-        if end == begin or FIRM_AFTER.match(text, run[end - 1].end):
+        firm = end < len(run) and run[end].text.casefold() in FIRM_WORDS
+        if end == begin or firm or FIRM_AFTER.match(text, run[end - 1].end):
             begin += 1
             continue
         part = run[begin:end]
@@ -97,6 +118,8 @@ def _end_of_name(run: Sequence[Word], begin: int) -> int:
 def _can_be_name(word: Word, first: bool) -> bool:
     if word.initial or word.text in PARTICLES:
         return not first or word.initial
+    if word.text.casefold() in NOT_NAMES or word.text.casefold() in FIRM_WORDS:
+        return False
     if word.common:
         return word.has(GIVEN + LAST)
     return len(word.text) > 1 and not (word.text.isupper() and len(word.text) < 4)
@@ -108,25 +131,61 @@ def _score(text: str, part: Sequence[Word], before: str) -> tuple[float, str]:
         return 0.0, ""
     titled = TITLE_BEFORE.search(before) is not None
     sure = SURE_BEFORE.search(before) is not None
-    if (titled or sure) and not all(word.common for word in solid):
+    if (titled or sure) and not all(word.common and not (titled and word.has(GIVEN + LAST)) for word in solid):
         return 0.9, "titled" if titled else "announced"
-    around = SAID_BEFORE.search(before) is not None or SAID_AFTER.match(text, part[-1].end) is not None
-    score, rule = _full_name(solid) if len(solid) > 1 else _single_name(text, solid[0], len(part) > 1)
+    after = part[-1].end
+    label = SPEAKER_BEFORE.search(before) is not None and SPEAKER_AFTER.match(text, after) is not None
+    around = label or SAID_BEFORE.search(before) is not None or SAID_AFTER.match(text, after) is not None
+    if len(solid) > 1:
+        score, rule = _full_name(part, solid)
+        if not score and (around or _own_line(text, part)) and not any(word.common or word.has(PLACES) for word in solid):
+            return 0.6, "unknown-said" if around else "line"
+    else:
+        score, rule = _single_name(text, solid[0], len(part) > 1)
+        if not score and solid[0].has(GIVEN) and (label or KIN_AFTER.match(text, after)):
+            return 0.65, "first-said"
     if score and around:
         score = min(0.95, score + 0.15)
     return score, rule
 
 
-def _full_name(solid: Sequence[Word]) -> tuple[float, str]:
+def _own_line(text: str, part: Sequence[Word]) -> bool:
+    """Whether the words are a line of their own in a text of several lines, as in a letter head or a signature."""
+    start = text.rfind("\n", 0, part[0].start) + 1
+    stop = text.find("\n", part[-1].end)
+    rest = text[part[-1].end : stop if stop >= 0 else len(text)]
+    return "\n" in text and len(part) <= 4 and not text[start : part[0].start].strip(" \t>?*-") and not rest.strip(" \t,")
+
+
+def partners(text: str, found: Sequence[Finding]) -> list[Finding]:
+    """Single unknown words joined to a sure name by "and"."""
+    sure = {each.start: each for each in found if each.type == "name" and each.score >= JOINING}
+    ends = {each.end for each in found}
+    joined = []
+    for match in PAIR.finditer(text):
+        first, second = match.span(1), match.span(2)
+        if second[0] in sure and first[1] not in ends and _is_unknown(match[1]):
+            joined.append(Finding("name", *first, 0.55, "name:joined"))
+    return joined
+
+
+def _is_unknown(word: str) -> bool:
+    flags = words().get(fold(word), "")
+    return "w" not in flags and not any(flag in flags for flag in PLACES) and word.casefold() not in NOT_NAMES
+
+
+def _full_name(part: Sequence[Word], solid: Sequence[Word]) -> tuple[float, str]:
     """Two words or more: surest where a known first name stands first and a known last name last."""
     first, last = solid[0], solid[-1]
     common = sum(word.common for word in solid)
     if common == len(solid):
         return 0.0, ""
     if first.has(GIVEN) and last.has(LAST + GIVEN):
-        return (0.9 if not common else 0.7), "first-last"
+        return (0.9 if not common else 0.75), "first-last"
     if first.has(GIVEN) and not first.common:
-        return (0.75 if not last.has(PLACES) else 0.45), "first-unknown"
+        return (0.75 if not last.has(PLACES) else 0.6), "first-unknown"
+    if any(word.initial for word in part) and not common and len(solid) == 2:
+        return 0.7, "initials"
     if last.has(LAST) and not common and not first.has(PLACES):
         return 0.6, "unknown-last"
     if first.has(LAST) and last.has(GIVEN) and not common:
@@ -141,8 +200,8 @@ def _single_name(text: str, word: Word, initials: bool) -> tuple[float, str]:
     if initials and word.has(GIVEN + LAST):
         return 0.7, "initials"
     if word.has(GIVEN):
-        score = 0.65 if not word.has(PLACES) else 0.4
-        return score, "first"
+        famous = word.has(FAMOUS + STATE + COUNTRY)
+        return (0.4 if famous else 0.6 if word.has(TOWN) else 0.65), "first"
     if word.has(LAST):
         return (0.5 if not word.has(PLACES) and not begins_sentence(text, word.start) else 0.4), "last"
     return 0.0, ""

@@ -13,9 +13,11 @@ from outcrop.data.anonymise.findings import Finding
 CANDIDATE = re.compile(
     r"(?<![\w.,$€£%/:-])(?:\+ ?|\(\+?)?\d(?:[ \u00a0]?[-./()–]{0,2}[ \u00a0]?\d){6,16}(?: ?(?:x|ext\.?) ?\d{1,6})?(?![\w%]|[.,:/-]\d)"
 )
-CLOCK_OR_DATE = re.compile(
-    r"(?:19|20)\d\d[-/. ](?:0?[1-9]|1[0-2])[-/. ]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d\d|(?:19|20)\d\d ?[-–] ?(?:19|20)\d\d"
+NO_PHONE = re.compile(
+    r"^\d{3}-\d{2}-\d{4}$|(?:19|20)\d\d[-/. ](?:0?[1-9]|1[0-2])[-/. ]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d\d|(?:19|20)\d\d ?[-–] ?(?:19|20)\d\d"
 )
+"""Dates, spans of years, and the form of a US social security number."""
+
 EXTENSION = re.compile(r" ?(?:x|ext\.?) ?\d+$")
 BEFORE = re.compile(
     r"\b(?:(?:tele)?phone|tel|call|calling|ring|mobile|cell(?:phone)?|fax|text|sms|whatsapp|dial|reach|contact|"
@@ -45,7 +47,7 @@ class PhoneRecogniser:
         for match in CANDIDATE.finditer(text):
             number = match.group()
             count = sum(character.isdigit() for character in EXTENSION.sub("", number))
-            if not DIGITS[0] <= count <= DIGITS[1] or CLOCK_OR_DATE.search(number):
+            if not DIGITS[0] <= count <= DIGITS[1] or NO_PHONE.search(number):
                 continue
             said = BEFORE.search(text, max(0, match.start() - CONTEXT_CHARS), match.start()) or AFTER.match(
                 text, match.end()

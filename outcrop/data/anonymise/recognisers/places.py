@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from outcrop.data.anonymise.findings import Finding
 from outcrop.data.anonymise.gazetteer import COUNTRY, FAMOUS, FEMALE, FIRST, LAST, MALE, STATE, TOWN, fold, words
-from outcrop.data.anonymise.runs import Word, begins_sentence, longest_phrase
+from outcrop.data.anonymise.runs import Word, longest_phrase
 
 PEOPLE = FEMALE + MALE + FIRST + LAST
 
@@ -19,6 +19,7 @@ LIVES_BEFORE = re.compile(
     re.IGNORECASE,
 )
 PREPOSITION_BEFORE = re.compile(r"\b(?:in|from|to|at|near|of|around|across|via|visit|outside|inside|into)\s+(?:the )?$", re.IGNORECASE)
+IN_BEFORE = re.compile(r"\b(?:in|at|near|outside|across) $", re.IGNORECASE)
 REGION_BEFORE = re.compile(
     r"\b(?:in|from|to|near|around|across) (?:north|south|east|west|northern|southern|eastern|western|central|greater|upper|lower)\s+$",
     re.IGNORECASE,
@@ -31,6 +32,10 @@ NOT_PLACES = frozenset(
         "english", "god", "internet", "google", "facebook", "twitter", "youtube", "ok", "lol",
     ]
 )  # fmt: skip
+NOT_IN_PLACES = frozenset(["country", "club", "university", "hotel", "street", "road", "school", "hospital", "airport"])
+MOSTLY_PEOPLE = frozenset(["jordan", "chad", "georgia", "america", "guy", "israel", "ireland", "holland"])
+"""Countries that are as often names."""
+
 CONTEXT_CHARS = 32
 
 
@@ -58,12 +63,11 @@ def places(text: str, run: Sequence[Word]) -> Iterator[Finding]:
 def _end_of_unknown(run: Sequence[Word]) -> int:
     """How many words of a run after "lives in" are the place's."""
     end = 0
-    while end < min(len(run), 4) and not (
-        run[end].text.casefold() in NOT_PLACES
-        or (run[end].common and not run[end].has(TOWN + STATE + COUNTRY) and (end == 0 or run[end].text.islower()))
-    ):
+    while end < min(len(run), 5) and run[end].text.casefold() not in NOT_PLACES | NOT_IN_PLACES:
         end += 1
-    return end
+    while end and run[end - 1].text.islower():
+        end -= 1
+    return end if any(not word.common or word.has(TOWN + STATE + COUNTRY) for word in run[:end]) else 0
 
 
 def _score(text: str, phrase: Sequence[Word], before: str) -> tuple[float, str]:
@@ -73,12 +77,12 @@ def _score(text: str, phrase: Sequence[Word], before: str) -> tuple[float, str]:
     named = PREPOSITION_BEFORE.search(before) or REGION_BEFORE.search(before) or text[phrase[0].start - 2 : phrase[0].start] == ", "
     alone = len(phrase) == 1
     if COUNTRY in flags:
-        return (0.8, "country") if not (alone and phrase[0].has(PEOPLE)) or named else (0.45, "country")
-    if alone and phrase[0].common:
+        return (0.8 if named or phrase[0].text.casefold() not in MOSTLY_PEOPLE else 0.45), "country"
+    if all(word.common for word in phrase) and not any(flag in flags for flag in FAMOUS + STATE):
         return 0.0, ""
     person = alone and phrase[0].has(PEOPLE)
     if STATE in flags or FAMOUS in flags:
         return (0.75 if named or not person else 0.5), "state" if STATE in flags else "city"
-    if person and (not named or begins_sentence(text, phrase[0].start)):
-        return 0.3, "town"
+    if person:
+        return (0.75 if IN_BEFORE.search(before) else 0.3), "town"
     return (0.75 if named else 0.7 if not alone else 0.55), "town"
