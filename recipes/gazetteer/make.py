@@ -38,7 +38,8 @@ OTHER_COUNTRY_NAMES = (
 FEWEST = 5
 """Times that a word must stand in small letters to be one; rarer ones are typing errors."""
 
-SMALL_SHARE = 0.35
+SMALL_SHARE = 0.4
+SMALL_SHARE_OF_NAMES = 0.65
 VOCABULARY_SHARE = 0.6
 VOCABULARY = 20_000
 
@@ -102,7 +103,8 @@ def main() -> None:
     small, capital = spellings(sys.argv[1:])
     share = {word: count / (count + capital[word]) for word, count in small.items() if count >= FEWEST}
     for word, part in share.items():
-        if part >= SMALL_SHARE and fold(word) in flags:
+        wanted = SMALL_SHARE_OF_NAMES if flags.get(fold(word), set()) & set("fmn") else SMALL_SHARE
+        if part >= wanted and fold(word) in flags:
             flags[fold(word)].add("w")
     common = [word for word, _ in small.most_common() if share.get(word, 0) >= VOCABULARY_SHARE and len(word) > 2]
     for word in common[:VOCABULARY]:
