@@ -54,7 +54,18 @@ SAID_BEFORE = re.compile(
     r"\buser:|\bwhere:|\bit is)\s*$",
     re.IGNORECASE,
 )
-ADDRESS_WORD = re.compile(r"\b(?:address|live|lives|lived|located|deliver|ship|sent|moved|street|apt|suite|zip|postcode|postal)\b", re.IGNORECASE)
+LETTERS = re.compile(r"[^\W\d_]+")
+ADDRESS_WORDS = frozenset(
+    "address live lives lived located deliver ship sent moved street apt suite zip postcode postal".split()
+)
+BOX_WORDS = frozenset("box postfach usns usnv uss uscgc".split())
+POSTCODE_WORDS = frozenset("zip zipcode postcode postal post plz cp c".split())
+KINDS = frozenset(LETTERS.findall(KIND.casefold()))
+LEADING_WORDS = frozenset(LETTERS.findall(LEADING.casefold()))
+GLUED_WORDS = tuple(word.rstrip(".") for word in GLUED[3:-1].replace("(?:ß|ss)", "ß").replace("\\.", "").split("|")) + (
+    "strasse", "str.", "út.",
+)  # fmt: skip
+NUMBERED = re.compile(r"([^\W\d_]+\.?),? \d")
 TAIL = re.compile(
     rf"(?:[ \t]*(?:\.,|,\n|,|\n(?:[ \t]*\n)?[ \t>?]*,|\n(?:[ \t]*\n)?)[ \t>?]*|\.?[ \t]+(?={UNIT}|{POSTCODE}\b))"
     rf"(?:(?P<unit>{UNIT})|(?P<code>(?:[A-Z]{{2,3}}[ -])?{POSTCODE}(?: {TOWN})?)|(?P<apo>[AFD]PO [A-Z]{{2}} \d{{5}})"
@@ -74,32 +85,35 @@ class AddressRecogniser:
 
     def find(self, text: str) -> Iterator[Finding]:
         """Every address of the text, with flat, town and postcode where they follow."""
-        if not any(character.isdigit() for character in text) and "corner" not in text:
+        if not any(digit in text for digit in "0123456789") and "corner" not in text:
             return
-        for match in BOX.finditer(text):
-            yield self._extended(text, *match.span(), 0.85, "box")
-        for pattern, score in zip(STREETS, (0.85, 0.8, 0.75), strict=True):
-            for match in pattern.finditer(text):
+        said = set(LETTERS.findall(text.casefold()))
+        if said & BOX_WORDS:
+            for match in BOX.finditer(text):
+                yield self._extended(text, *match.span(), 0.85, "box")
+        for pattern, score, hinted in zip(STREETS, (0.85, 0.8, 0.75), _hints(text, said), strict=True):
+            for match in pattern.finditer(text) if hinted else ():
                 numbered = any(character.isdigit() for character in match.group())
-                if numbered or ADDRESS_WORD.search(text):
+                if numbered or said & ADDRESS_WORDS:
                     yield self._extended(text, *match.span(), score if numbered else 0.5, "street")
-        for match in CROSSING.finditer(text):
-            yield Finding("address", *match.span(), 0.8, "address:corner")
-        for match in ZIP_IN_CONTEXT.finditer(text):
-            yield Finding("address", *match.span("code"), 0.8, "address:postcode")
+        if "corner" in said:
+            for match in CROSSING.finditer(text):
+                yield Finding("address", *match.span(), 0.8, "address:corner")
+        if said & POSTCODE_WORDS:
+            for match in ZIP_IN_CONTEXT.finditer(text):
+                yield Finding("address", *match.span("code"), 0.8, "address:postcode")
         yield from self._by_surroundings(text)
 
     def _by_surroundings(self, text: str) -> Iterator[Finding]:
-        """Forms that other things have too: an address after words that announce one, on a line of its own, before a flat."""
+        """Forms that other things have too, after words that announce one, on a line of their own, before a flat."""
         for pattern in (BY_FORM, NUMBER_LAST):
             for match in pattern.finditer(text):
                 before = text[max(0, match.start() - CONTEXT_CHARS) : match.start()]
-                extended = self._extended(text, *match.span(), 0.7, "context")
                 tail = TAIL.match(text, match.end())
                 if SAID_BEFORE.search(before) or (tail and (tail["unit"] or tail["apo"])):
-                    yield extended
-                elif _own_line(text, match.start(), match.end()) and text.count("\n") >= 2:
-                    yield extended._replace(score=0.55, recogniser="address:line")
+                    yield self._extended(text, *match.span(), 0.7, "context")
+                elif text.count("\n") >= 2 and _own_line(text, match.start(), match.end()):
+                    yield self._extended(text, *match.span(), 0.55, "line")
 
     def _extended(self, text: str, start: int, end: int, score: float, rule: str) -> Finding:
         """The street with the flat, town, state, postcode and country after it.
@@ -119,6 +133,15 @@ class AddressRecogniser:
             elif "\n" in match.group() and text[position : position + 1] in ("", "\n"):
                 kept = position
         return Finding("address", start, kept, score, f"address:{rule}")
+
+
+def _hints(text: str, said: set[str]) -> tuple[bool, bool, bool]:
+    """Which of STREETS can match at all: searching for them is a hundred times dearer than looking for their words."""
+    return (
+        bool(said & KINDS),
+        any(match[1].casefold().endswith(GLUED_WORDS) for match in NUMBERED.finditer(text)),
+        bool(said & LEADING_WORDS),
+    )
 
 
 def _own_line(text: str, start: int, end: int) -> bool:

@@ -29,16 +29,28 @@ NOT_OF_PEOPLE = {
 PLAIN = {"US_SSN", "US_ITIN", "UK_NINO", "IN_PAN"}
 """Numbers whose usual way of writing is enough, without a word that names them."""
 
-PLAIN_SCORE = 0.5
 VAGUE = {"us", "united", "states", "id", "check", "call", "pass", "cf", "pi", "fin", "sin", "permit", "number", "epic", "pan"}
 """Words of Presidio's contexts that stand in any text; alone they prove nothing."""
+
+CONTEXTS = {
+    "US_BANK_NUMBER": ("bank account", "account number", "account no", "acct", "checking", "routing"),
+    "US_DRIVER_LICENSE": ("driver's license", "drivers license", "driver license", "driving license", "dl", "licence"),
+}
+"""Contexts in place of Presidio's, which say too little ("account")."""
 
 BEFORE, AFTER = 60, 20
 """Characters around a number in which a word may name it."""
 
-MIXED = re.compile(r"\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])(?:[A-Za-z0-9]{8,})\b")
-CONTEXT_SCORE, CHECKED_SCORE = 0.7, 0.75
-FEW_DIGITS = re.compile(r"(?:\d[^\d\n]{0,2}){4}|\d[A-Z]\d[A-Z]")
+MIXED = re.compile(r"\b(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{8,16}\b")
+PLAIN_FORM = re.compile(
+    r"\b\d{3}[- .]\d{2}[- .]\d{4}\b|\b[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b|\b[A-Z]{5}\d{4}[A-Z]\b"
+)
+CONTEXT_SCORE, PLAIN_SCORE, CHECKED_SCORE = 0.7, 0.6, 0.75
+FEWEST_DIGITS = 4
+SOME_DIGITS = re.compile(r"(?:\d[^\d\n]{0,2}){3}\d|\d[A-Z]\d[A-Z]")
+WORD = re.compile(r"[^\W\d_]+")
+
+Span = tuple[int, int]
 
 
 class NationalIdRecogniser:
@@ -51,11 +63,13 @@ class NationalIdRecogniser:
         self._contexts: list[re.Pattern[str]] = []
         self._by_word: dict[str, list[int]] = defaultdict(list)
         for index, recogniser in enumerate(self._recognisers):
-            words = {word.casefold() for word in recogniser.context or ()} - VAGUE
-            self._contexts.append(_any_of(words))
-            for word in words:
-                self._by_word[word].append(index)
-        self._any_context = _any_of(self._by_word)
+            phrases = CONTEXTS.get(recogniser.supported_entities[0]) or recogniser.context or ()
+            wanted = {phrase.casefold() for phrase in phrases} - VAGUE
+            self._contexts.append(_any_of(wanted))
+            for phrase in wanted:
+                for word in WORD.findall(phrase)[:1]:
+                    self._by_word[word].append(index)
+        self._known_words = frozenset(self._by_word)
         self._plain = [i for i, each in enumerate(self._recognisers) if each.supported_entities[0] in PLAIN]
         self._checked = [i for i, each in enumerate(self._recognisers) if _has_check(each)]
 
@@ -63,32 +77,51 @@ class NationalIdRecogniser:
         return NationalIdRecogniser, ()
 
     def find(self, text: str) -> Iterator[Finding]:
-        """Every national number of the text."""
-        if not FEW_DIGITS.search(text):
+        """Every national number of the text. Only the surroundings of a hint are searched."""
+        if not SOME_DIGITS.search(text):
             return
-        wanted = set(self._plain)
-        for match in self._any_context.finditer(text):
-            wanted.update(self._by_word[match.group().casefold()])
-        if MIXED.search(text):
-            wanted.update(self._checked)
-        for index in sorted(wanted):
-            yield from self._results(index, text)
+        for word in self._known_words & set(WORD.findall(text.casefold())):
+            for index in self._by_word[word]:
+                named = [match.span() for match in self._contexts[index].finditer(text)]
+                yield from self._results(index, text, [(a - AFTER, b + BEFORE) for a, b in named], CONTEXT_SCORE)
+        for match in PLAIN_FORM.finditer(text):
+            for index in self._plain:
+                yield from self._results(index, text, [match.span()], PLAIN_SCORE)
+        for match in MIXED.finditer(text):
+            for index in self._checked:
+                yield from self._results(index, text, [match.span()], CHECKED_SCORE)
 
-    def _results(self, index: int, text: str) -> Iterator[Finding]:
+    def _results(self, index: int, text: str, windows: list[Span], score: float) -> Iterator[Finding]:
+        """What one recogniser finds inside of the windows, which grow to whole words."""
         recogniser = self._recognisers[index]
         entity = recogniser.supported_entities[0]
-        for result in recogniser.analyze(text, [entity], None):
-            value = text[result.start : result.end]
-            around = text[max(0, result.start - BEFORE) : result.start] + " | " + text[result.end : result.end + AFTER]
-            score = 0.0
-            if self._contexts[index].search(around) and any(character.isdigit() for character in value):
-                score = CONTEXT_SCORE + result.score / 4
-            elif entity in PLAIN and result.score >= PLAIN_SCORE and value == value.upper():
-                score = 0.6
-            elif result.score == 1.0 and MIXED.fullmatch(value) and value == value.upper():
-                score = CHECKED_SCORE
-            if score:
-                yield Finding("national-id", result.start, result.end, score, f"presidio:{entity.lower()}")
+        for begin, end in _merged(text, windows):
+            for result in recogniser.analyze(text[begin:end], [entity], None):
+                start, stop = begin + result.start, begin + result.end
+                digits = sum(character.isdigit() for character in text[start:stop])
+                if score == PLAIN_SCORE and result.score < PLAIN_SCORE - 0.1:
+                    continue
+                if score == CHECKED_SCORE and (result.score < 1 or stop - start != end - begin):
+                    continue
+                if digits >= FEWEST_DIGITS:
+                    total = min(0.95, score + result.score / 4)
+                    yield Finding("national-id", start, stop, total, f"presidio:{entity.lower()}")
+
+
+def _merged(text: str, windows: list[Span]) -> list[Span]:
+    """The windows inside of the text, grown to white space on both sides; those that meet are one."""
+    merged: list[Span] = []
+    for begin, end in sorted(windows):
+        begin, end = max(0, begin), min(len(text), end)
+        while begin > 0 and text[begin - 1].isalnum():
+            begin -= 1
+        while end < len(text) and text[end].isalnum():
+            end += 1
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
 
 
 def load_recognisers() -> list[Any]:
