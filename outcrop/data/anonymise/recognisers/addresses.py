@@ -17,11 +17,11 @@ KIND = (
     r"Parkway|Pkwy|Highway|Hwy|Circle|Cir|Close|Crescent|Cres|Grove|Gardens|Hill|Mews|Row|Walk|Quay|Wharf|Pike|Alley|"
     r"Trail|Loop|Plaza|Esplanade|Parade|Rise|Ridge|View|Green|Heights|Crossing|Junction|Bypass|Turnpike)"
 )
-GLUED = (
-    r"(?:stra(?:ß|ss)e|str\.|gasse|weg|allee|platz|ufer|laan|straat|gracht|plein|kade|dreef|katu|kuja|polku|tie|"
-    r"vägen|gatan|gränd|stigen|vej|gade|stræde|allé|vænget|veien|vegen|gata|gaten|svingen|braut|stígur|vegur|götu|"
-    r"utca|tér|körút|út)"
+GLUED_WORDS = tuple(
+    "straße strasse str. gasse weg allee platz ufer laan straat gracht plein kade dreef katu kuja polku tie vägen gatan "
+    "gränd stigen vej gade stræde allé vænget veien vegen gata gaten svingen braut stígur vegur götu utca tér körút út".split()
 )
+GLUED = f"(?:{'|'.join(map(re.escape, GLUED_WORDS))})"
 LEADING = (
     r"(?:Rue|Avenue|Av\.|Boulevard|Bd|Impasse|Chemin|Allée|Place|Quai|Route|Cours|Via|Viale|Piazza|Piazzetta|Piazzale|Corso|"
     r"Strada|Vicolo|Largo|Calle|C/|Carrer|Avenida|Avda\.?|Plaza|Paseo|Camino|Carretera|Rúa|Rua|Praça|Travessa|Estrada|"
@@ -62,9 +62,6 @@ BOX_WORDS = frozenset("box postfach usns usnv uss uscgc".split())
 POSTCODE_WORDS = frozenset("zip zipcode postcode postal post plz cp c".split())
 KINDS = frozenset(LETTERS.findall(KIND.casefold()))
 LEADING_WORDS = frozenset(LETTERS.findall(LEADING.casefold()))
-GLUED_WORDS = tuple(word.rstrip(".") for word in GLUED[3:-1].replace("(?:ß|ss)", "ß").replace("\\.", "").split("|")) + (
-    "strasse", "str.", "út.",
-)  # fmt: skip
 NUMBERED = re.compile(r"([^\W\d_]+\.?),? \d")
 TAIL = re.compile(
     rf"(?:[ \t]*(?:\.,|,\n|,|\n(?:[ \t]*\n)?[ \t>?]*,|\n(?:[ \t]*\n)?)[ \t>?]*|\.?[ \t]+(?={UNIT}|{POSTCODE}\b))"
@@ -139,7 +136,7 @@ def _hints(text: str, said: set[str]) -> tuple[bool, bool, bool]:
     """Which of STREETS can match at all: searching for them is a hundred times dearer than looking for their words."""
     return (
         bool(said & KINDS),
-        any(match[1].casefold().endswith(GLUED_WORDS) for match in NUMBERED.finditer(text)),
+        any(match[1].lower().endswith(GLUED_WORDS) for match in NUMBERED.finditer(text)),
         bool(said & LEADING_WORDS),
     )
 
