@@ -12,6 +12,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from outcrop.cli.anonymise import anonymise_files, restore_file
 from outcrop.cli.console import Output, message_console, print_json, result_console, visible
 from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.mask import render as render_mask
@@ -61,6 +62,8 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw
 ShareOption = Annotated[float, typer.Option(min=0, max=0.99, help="Share of the rows; 0 makes no such part.")]
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check records, split them, look at them.")
+app.command("anonymise", cls=Command)(anonymise_files)
+app.command("restore", cls=Command)(restore_file)
 
 
 @app.command("check", cls=Command)

@@ -22,6 +22,9 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "evaluate": "outcrop.workflows.evaluate:evaluate",
         "generate": "outcrop.workflows.generate:generate",
         "stream": "outcrop.workflows.generate:stream",
+        "anonymise": "outcrop.workflows.anonymise:anonymise",
+        "restore": "outcrop.workflows.anonymise:restore",
+        "entity-model": "outcrop.models.entities:EntityModel",
         "show-mask": "outcrop.workflows.show_mask:show_mask",
     },
 )

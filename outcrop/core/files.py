@@ -148,6 +148,30 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
+def staged_file(target: Path, mode: int = 0o644) -> Iterator[Path]:
+    """A scratch file beside `target` that becomes `target` when the block ends well, and vanishes otherwise.
+
+    mode: who may read it, from its first byte on.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise unusable_target(target, error) from error
+    os.fchmod(descriptor, mode)
+    os.close(descriptor)
+    scratch = Path(name)
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(scratch, target)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """A scratch folder beside `target` that becomes `target` when the block ends well, and vanishes otherwise."""
     try:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,7 @@ from outcrop.data.anonymise.surrogates import Keyed, Numbered, Surrogates, norma
 from outcrop.data.records import Record
 
 SHORTEST_KEY = 16
+MAKE_KEY = "Make one and keep it apart from the data: openssl rand -hex 32 > key"
 ROUNDS = 3
 """What one finding hid can show once it is gone, so changed texts are searched again, this often at most."""
 
@@ -64,30 +62,31 @@ class Anonymised:
 
 @dataclass(slots=True)
 class Draft:
-    """One text on its way: as it is now, its spans that stand for values, and what was replaced in it."""
+    """One text on its way: as it is now, and what was replaced in it."""
 
     field: str
     text: str
     done: list[Replacement]
 
     def protected(self) -> list[Span]:
-        """Where nothing is looked for: what was replaced, and placeholders that were there before."""
-        return placeholders(self.text) + [(made.start, made.end) for made in self.done]
+        """Where nothing is looked for any more."""
+        return [(made.start, made.end) for made in self.done]
 
 
 class Anonymiser:
     """Applied to one record at a time; holds no record, so that work can be shared among processes (picklable).
 
-    model: finds more than the built-in recognisers, see `Recogniser`. Without a key in `spec.key_file` surrogates are
-    the same within a record only, and made-up values differ from run to run: a key that anyone could guess would let
-    values be looked up. Raises UsageError for a key file that cannot be used, MissingDependency without the extra.
+    model: finds more than the built-in recognisers, see `Recogniser`. The same record always has the same outcome; with
+    a key in `spec.key_file` the same value has the same surrogate in all records. Raises UsageError for a key file that
+    cannot be used or is missing where one is needed, MissingDependency without the extra `anonymise`.
     """
 
     def __init__(self, spec: AnonymiseSpec, model: Recogniser | None = None) -> None:
         self.spec = spec
         self._recognisers = [*recognisers(spec), *([model] if model else [])]
+        if spec.mode == "replace" and not spec.key_file:
+            raise UsageError("Made-up values need a key: without one they could be traced back.", f"{MAKE_KEY}; then name it with --key-file.")
         self._key = read_key(spec.key_file) if spec.key_file else b""
-        self._secret = self._key or secrets.token_bytes(32)
         self._kept = {" ".join(value.casefold().split()) for value in spec.keep}
 
     def find(self, text: str) -> list[Finding]:
@@ -111,12 +110,9 @@ class Anonymiser:
         return Anonymised(made, tuple(found), tuple(each for draft in drafts for each in draft.done), tuple(left))
 
     def _surrogates(self, drafts: Sequence[Draft]) -> Surrogates:
-        if self.spec.mode == "mask":
-            return Keyed(self._key) if self._key else Numbered(draft.text for draft in drafts)
-        if self._key:
+        if self.spec.mode == "replace":
             return Fakes(self._key)
-        whole = "\0".join(draft.text for draft in drafts).encode("utf-8", "surrogatepass")
-        return Fakes(hmac.new(self._secret, whole, hashlib.sha256).digest())
+        return Keyed(self._key) if self._key else Numbered(draft.text for draft in drafts)
 
     def _search(self, drafts: Sequence[Draft]) -> list[Finding]:
         """All findings of a record, and the other places where their values stand in it."""
@@ -156,8 +152,7 @@ def read_key(path: str) -> bytes:
         raise UsageError(f"The key file {path} cannot be read: {error.strerror}.", "Give another file.") from None
     if len(key) < SHORTEST_KEY:
         raise UsageError(
-            f"The key in {path} has {len(key)} bytes; {SHORTEST_KEY} are needed.",
-            "Make one: head -c 32 /dev/urandom > key",
+            f"The key in {path} has {len(key)} bytes; {SHORTEST_KEY} are needed.", MAKE_KEY
         )
     return key
 

@@ -39,7 +39,8 @@ def _strings(value: Any, path: str) -> Iterator[Part]:
         yield Part(path, value)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _strings(inner, f"{path}.{key}")
+            plain = isinstance(key, str) and key.isidentifier()
+            yield from _strings(inner, f"{path}.{key}" if plain else f"{path}[{key!r}]")
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
             yield from _strings(inner, f"{path}[{index}]")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from outcrop.data.anonymise.findings import PLACEHOLDER, TYPES, Finding
+from outcrop.data.anonymise.findings import TYPES, Finding
 
 TAG_CHARS = 10
 """Characters of a keyed placeholder: 50 bits, so that a million values collide with a chance of 1 in 2,000."""
@@ -29,45 +29,60 @@ class Surrogates(Protocol):
         ...
 
 
-class Numbered:
+class Placeholders:
+    """Placeholders of one record; a name that is part of one seen before has that one's placeholder."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], str] = {}
+
+    def of(self, finding: Finding, value: str) -> str:
+        """The placeholder of a value."""
+        known = finding.type, normalised(finding.type, value)
+        if known not in self._given:
+            whole = self._whole_name(known[1]) if finding.type == "name" else None
+            self._given[known] = whole or f"<{LABELS[finding.type]}_{self.tag(finding, value)}>"
+        return self._given[known]
+
+    def tag(self, finding: Finding, value: str) -> str:
+        """What follows the type in a new placeholder."""
+        raise NotImplementedError
+
+    def _whole_name(self, part: str) -> str | None:
+        wholes = {
+            given
+            for (kind, name), given in self._given.items()
+            if kind == "name" and set(part.split()) < set(name.split())
+        }
+        return wholes.pop() if len(wholes) == 1 else None
+
+
+class Numbered(Placeholders):
     """<EMAIL_1>: numbered in the order of the record, from one above the numbers that it holds already."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._given: dict[tuple[str, str], str] = {}
+        super().__init__()
         self._last: dict[str, int] = {}
         for text in texts:
             for label, number in NUMBERED.findall(text) if "<" in text else ():
                 self._last[label] = max(self._last.get(label, 0), int(number))
 
-    def of(self, finding: Finding, value: str) -> str:
-        """The placeholder of a value. A name that is part of one seen before has that one's number."""
+    def tag(self, finding: Finding, value: str) -> str:
+        """The next number of the type."""
         label = LABELS[finding.type]
-        plain = normalised(finding.type, value)
-        if (label, plain) not in self._given:
-            whole = self._whole_name(plain) if finding.type == "name" else None
-            if whole is None:
-                self._last[label] = self._last.get(label, 0) + 1
-                whole = f"<{label}_{self._last[label]}>"
-            self._given[label, plain] = whole
-        return self._given[label, plain]
-
-    def _whole_name(self, part: str) -> str | None:
-        wholes = {
-            given for (label, name), given in self._given.items() if label == "NAME" and set(part.split()) < set(name.split())
-        }
-        return wholes.pop() if len(wholes) == 1 else None
+        self._last[label] = self._last.get(label, 0) + 1
+        return str(self._last[label])
 
 
-class Keyed:
+class Keyed(Placeholders):
     """<EMAIL_k3f9a2xq7b>: the same value has the same placeholder wherever the same key is used."""
 
     def __init__(self, key: bytes) -> None:
+        super().__init__()
         self._key = key
 
-    def of(self, finding: Finding, value: str) -> str:
-        """The placeholder of a value, which tells nothing about it without the key."""
-        tag = base64.b32encode(keyed_digest(self._key, finding.type, value)).decode().lower()
-        return f"<{LABELS[finding.type]}_{tag[:TAG_CHARS]}>"
+    def tag(self, finding: Finding, value: str) -> str:
+        """The beginning of the value's keyed digest, which tells nothing without the key."""
+        return base64.b32encode(keyed_digest(self._key, finding.type, value)).decode().lower()[:TAG_CHARS]
 
 
 def normalised(kind: str, value: str) -> str:
@@ -88,8 +103,3 @@ def draw(key: bytes, kind: str, value: str, attempt: int) -> random.Random:
     """A stream of random numbers that only the holder of the key can repeat."""
     seed = hmac.new(keyed_digest(key, kind, value), str(attempt).encode(), hashlib.sha256).digest()
     return random.Random(int.from_bytes(seed, "big"))
-
-
-def is_placeholder(value: str) -> bool:
-    """Whether a text is nothing but a placeholder."""
-    return PLACEHOLDER.fullmatch(value) is not None
