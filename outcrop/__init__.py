@@ -1,7 +1,7 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate, stream,
-check_data, split_data, demo. They are imported on first use, so that `import outcrop` is light.
+check_data, split_data, anonymise, demo. They are imported on first use, so that `import outcrop` is light.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from outcrop.workflows.anonymise import anonymise
     from outcrop.workflows.check_data import check_data, split_data
     from outcrop.workflows.demo import demo
     from outcrop.workflows.evaluate import evaluate
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from outcrop.workflows.generate import generate, stream
     from outcrop.workflows.pretrain import pretrain
 
-__all__ = ["check_data", "demo", "evaluate", "generate", "pretrain", "split_data", "stream", "tune"]
+__all__ = ["anonymise", "check_data", "demo", "evaluate", "generate", "pretrain", "split_data", "stream", "tune"]
 
 _HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"}
 

@@ -39,7 +39,9 @@ TypesOption = Annotated[
         help=f"What to look for: {', '.join(TYPES)}. Default: all but {', '.join(UNASKED)}.",
     ),
 ]
-ScoreOption = Annotated[float, typer.Option("--min-score", min=0, max=1, help="Least sureness of a finding that counts.")]
+ScoreOption = Annotated[
+    float, typer.Option("--min-score", min=0, max=1, help="Least sureness of a finding that counts.")
+]
 KeepOption = Annotated[
     list[str] | None, typer.Option("--keep", metavar="VALUE", help="A value that stays as it is. Repeatable.")
 ]
@@ -53,10 +55,14 @@ KeyOption = Annotated[
 ]
 VaultOption = Annotated[
     Path | None,
-    typer.Option("--vault", metavar="FILE", help="Write every replaced value there, readable by you only; needs a key."),
+    typer.Option(
+        "--vault", metavar="FILE", help="Write every replaced value there, readable by you only; needs a key."
+    ),
 ]
 VaultGiven = Annotated[Path, typer.Option("--vault", metavar="FILE", help="The vault written with the file.")]
-RestoredOption = Annotated[Path, typer.Option("--to", metavar="FILE", help="The .jsonl file to write, readable by you only.")]
+RestoredOption = Annotated[
+    Path, typer.Option("--to", metavar="FILE", help="The .jsonl file to write, readable by you only.")
+]
 ModelOption = Annotated[
     str,
     typer.Option(

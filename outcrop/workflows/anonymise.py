@@ -177,7 +177,9 @@ def _check(spec: AnonymiseSpec, inputs: list[Path], to: Path | None, vault: Path
     if vault is None:
         return
     if to is None or spec.mode not in ("mask", "replace") or not spec.key_file:
-        raise UsageError("A vault belongs to masked or replaced data with a key.", "Give --to and --key-file, or no vault.")
+        raise UsageError(
+            "A vault belongs to masked or replaced data with a key.", "Give --to and --key-file, or no vault."
+        )
     if vault.resolve().parent == to.resolve().parent:
         raise UsageError(f"--vault {vault} is in the folder of the data.", "Keep it elsewhere: who has both has all.")
     _check_file("--vault", vault, [*inputs, to], overwrite)

@@ -12,10 +12,11 @@ from outcrop.core.errors import UsageError
 from outcrop.data.anonymise.fakes import Fakes
 from outcrop.data.anonymise.findings import Finding, Recogniser, placeholders, without_overlaps
 from outcrop.data.anonymise.gazetteer import COMMON, fold, words
+from outcrop.data.anonymise.lexicon import any_of
 from outcrop.data.anonymise.recognisers.catalog import recognisers
 from outcrop.data.anonymise.record_texts import is_answer, texts, with_texts
 from outcrop.data.anonymise.spec import AnonymiseSpec
-from outcrop.data.anonymise.surrogates import Keyed, Numbered, Surrogates, normalised
+from outcrop.data.anonymise.surrogates import Keyed, Numbered, Surrogates
 from outcrop.data.records import Record
 
 SHORTEST_KEY = 16
@@ -85,7 +86,10 @@ class Anonymiser:
         self.spec = spec
         self._recognisers = [*recognisers(spec), *([model] if model else [])]
         if spec.mode == "replace" and not spec.key_file:
-            raise UsageError("Made-up values need a key: without one they could be traced back.", f"{MAKE_KEY}; then name it with --key-file.")
+            raise UsageError(
+                "Made-up values need a key: without one they could be traced back.",
+                f"{MAKE_KEY}; then name it with --key-file.",
+            )
         self._key = read_key(spec.key_file) if spec.key_file else b""
         self._kept = {" ".join(value.casefold().split()) for value in spec.keep}
 
@@ -124,7 +128,9 @@ class Anonymiser:
             for index, draft in enumerate(drafts):
                 repeated = _repeated(draft.text, pattern, kinds)
                 by_field[index] = self._chosen(draft.text, [*by_field[index], *repeated], draft.protected())
-        return [each._replace(field=draft.field) for draft, found in zip(drafts, by_field, strict=True) for each in found]
+        return [
+            each._replace(field=draft.field) for draft, found in zip(drafts, by_field, strict=True) for each in found
+        ]
 
     def _found_in(self, draft: Draft) -> list[Finding]:
         found = (each for recogniser in self._recognisers for each in recogniser.find(draft.text))
@@ -151,9 +157,7 @@ def read_key(path: str) -> bytes:
     except OSError as error:
         raise UsageError(f"The key file {path} cannot be read: {error.strerror}.", "Give another file.") from None
     if len(key) < SHORTEST_KEY:
-        raise UsageError(
-            f"The key in {path} has {len(key)} bytes; {SHORTEST_KEY} are needed.", MAKE_KEY
-        )
+        raise UsageError(f"The key in {path} has {len(key)} bytes; {SHORTEST_KEY} are needed.", MAKE_KEY)
     return key
 
 
@@ -170,8 +174,7 @@ def _values(drafts: Sequence[Draft], found: Sequence[Sequence[Finding]]) -> Iter
 
 
 def _any_value(values: Sequence[tuple[str, str, float]]) -> re.Pattern[str]:
-    longest_first = sorted({value for value, _, _ in values}, key=lambda value: (-len(value), value))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+    return re.compile(rf"(?<!\w){any_of({value for value, _, _ in values})}(?!\w)", re.IGNORECASE)
 
 
 def _repeated(text: str, pattern: re.Pattern[str], kinds: dict[str, tuple[str, float]]) -> Iterator[Finding]:
@@ -206,8 +209,6 @@ def _replace(drafts: Sequence[Draft], found: Sequence[Finding], surrogates: Surr
 def _moved(old: Replacement, found: Sequence[Finding], made: Sequence[Replacement]) -> Replacement:
     """An earlier replacement at the place where it stands after later ones before it."""
     shift = sum(
-        len(new.surrogate) - len(new.original)
-        for each, new in zip(found, made, strict=True)
-        if each.end <= old.start
+        len(new.surrogate) - len(new.original) for each, new in zip(found, made, strict=True) if each.end <= old.start
     )
     return old._replace(start=old.start + shift, end=old.end + shift)

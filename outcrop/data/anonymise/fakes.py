@@ -12,16 +12,14 @@ from typing import Any
 from outcrop.data.anonymise.checksums import iban_digits, luhn_digit
 from outcrop.data.anonymise.findings import Finding
 from outcrop.data.anonymise.gazetteer import COUNTRY, FEMALE, FIRST, MALE, STATE, fold, words
+from outcrop.data.anonymise.lexicon import lexicon
+from outcrop.data.anonymise.runs import PARTICLES
 from outcrop.data.anonymise.surrogates import draw, normalised
 
 ATTEMPTS = 100
 WORD = re.compile(r"[^\W\d_]+")
 DIGIT = re.compile(r"\d")
-PARTICLES = frozenset("de da do dos das del della di du la le van von der den bin al y e".split())
-MONTHS = (
-    "January February March April May June July August September October November December".split(),
-    "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(),
-)
+MONTHS = (lexicon("months"), lexicon("short_months"))
 ISSUER_DIGITS, COUNTRY_DIGITS = 4, 3
 KEPT_OF_SECRET = 4
 """Characters of a secret that tell whose it is ("ghp_", "AKIA") and are kept."""

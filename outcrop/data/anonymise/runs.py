@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from outcrop.data.anonymise.gazetteer import COMMON, fold, words
+from outcrop.data.anonymise.lexicon import lexicon
 
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 POSSESSIVE = re.compile(r"['’][sS]$")
 SENTENCE_END = re.compile(r"(?:^|[.!?:;]['\")»”]?\s+|\n\s*|[\"“«>•*-]\s*)$")
-PARTICLES = frozenset(
-    ["de", "da", "do", "dos", "das", "del", "della", "di", "du", "la", "le", "van", "von", "der", "den", "bin", "al"]
-)
+PARTICLES = frozenset(lexicon("particles"))
 """Small words inside of names."""
 
 

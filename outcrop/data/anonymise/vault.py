@@ -21,8 +21,7 @@ FIELDS = ("type", "field", "start", "end", "original", "surrogate")
 
 def write_entries(vault: TextIO, row: int, replacements: Iterable[Replacement]) -> None:
     """Add the replacements of a record. row: its number in the written data, from 1."""
-    for made in replacements:
-        vault.write(json.dumps({"row": row, **made._asdict()}, ensure_ascii=False) + "\n")
+    vault.writelines(json.dumps({"row": row, **made._asdict()}, ensure_ascii=False) + "\n" for made in replacements)
 
 
 def restored(records: Iterable[Record], vault: Path) -> Iterator[Record]:
@@ -40,7 +39,9 @@ def restored(records: Iterable[Record], vault: Path) -> Iterator[Record]:
             yield _restored(record, [Replacement(*(entry[name] for name in FIELDS)) for entry in here])
             row, here = next(entries, (0, iter(())))
         if row:
-            raise DataError(f"{vault} speaks of row {row:,}, which the data does not have.", "Give the file it belongs to.")
+            raise DataError(
+                f"{vault} speaks of row {row:,}, which the data does not have.", "Give the file it belongs to."
+            )
 
 
 def _entries(lines: Iterable[str], vault: Path) -> Iterator[dict[str, Any]]:

@@ -7,40 +7,45 @@ from collections.abc import Iterator
 
 from outcrop.data.anonymise.findings import Finding
 from outcrop.data.anonymise.gazetteer import COUNTRY, fold, words
+from outcrop.data.anonymise.lexicon import any_of, lexicon
 
 CAPITAL = r"[A-ZÀ-ÖØ-ÞĀĂĄĆĈĊČĎĐĒĖĘĚĜĞĠĢĤĪĮİĶĹĻĽŁŃŅŇŌŐŒŔŘŚŜŞŠŢŤŪŮŰŲŹŻŽΑ-ΩА-Я]"
 PROPER = rf"{CAPITAL}[\w'’.-]*"
-SMALL = r"(?:de|la|le|les|des|du|di|da|do|del|della|dei|degli|van|von|der|den|het|y|e|st\.?|\d{1,2}(?:st|nd|rd|th)|\d{1,2}\.)"
+SMALL = (
+    r"(?:de|la|le|les|des|du|di|da|do|del|della|dei|degli|van|von|der|den|het|y|e|st\.?|"
+    r"\d{1,2}(?:st|nd|rd|th)|\d{1,2}\.)"
+)
 NUMBER = r"\d{1,6}[A-Za-z]?(?:[-/]\d{1,4}[A-Za-z]?)?"
-KIND = (
-    r"(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Terrace|Ter|Way|"
-    r"Parkway|Pkwy|Highway|Hwy|Circle|Cir|Close|Crescent|Cres|Grove|Gardens|Hill|Mews|Row|Walk|Quay|Wharf|Pike|Alley|"
-    r"Trail|Loop|Plaza|Esplanade|Parade|Rise|Ridge|View|Green|Heights|Crossing|Junction|Bypass|Turnpike)"
+KIND = any_of(lexicon("street_kinds"))
+GLUED_WORDS = lexicon("street_endings")
+GLUED = any_of(GLUED_WORDS)
+LEADING = any_of(lexicon("street_beginnings"))
+UNIT = (
+    r"(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Rm|Floor|Fl|Building|Bldg|App|Lgh|Top)\.? ?#?\d{1,5}[A-Za-z]?"
+    r"|#\d{1,5})"
 )
-GLUED_WORDS = tuple(
-    "straße strasse str. gasse weg allee platz ufer laan straat gracht plein kade dreef katu kuja polku tie vägen gatan "
-    "gränd stigen vej gade stræde allé vænget veien vegen gata gaten svingen braut stígur vegur götu utca tér körút út".split()
-)
-GLUED = f"(?:{'|'.join(map(re.escape, GLUED_WORDS))})"
-LEADING = (
-    r"(?:Rue|Avenue|Av\.|Boulevard|Bd|Impasse|Chemin|Allée|Place|Quai|Route|Cours|Via|Viale|Piazza|Piazzetta|Piazzale|Corso|"
-    r"Strada|Vicolo|Largo|Calle|C/|Carrer|Avenida|Avda\.?|Plaza|Paseo|Camino|Carretera|Rúa|Rua|Praça|Travessa|Estrada|"
-    r"ul\.|Ulica|al\.|os\.|pl\.|Rruga|Strada|Calea|Bulevardul|Jalan|Jl\.)"
-)
-UNIT = r"(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Room|Rm|Floor|Fl|Building|Bldg|App|Lgh|Top)\.? ?#?\d{1,5}[A-Za-z]?|#\d{1,5})"
 POSTCODE = (
-    r"(?:\d{5}-\d{3,4}|\d{4,6}|\d{2,3}-\d{2,3}|\d{3} \d{2}|\d{4} ?[A-Z]{2}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{3})"
+    r"(?:\d{5}-\d{3,4}|\d{4,6}|\d{2,3}-\d{2,3}|\d{3} \d{2}|\d{4} ?[A-Z]{2}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|"
+    r"[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{3})"
     r"(?![ /-]?\d)"
 )
 TOWN = rf"{CAPITAL}[\w'’()-]*(?:[ -](?:{CAPITAL}[\w'’()-]*|{SMALL})){{0,3}}"
 BOX = re.compile(
-    r"\b(?:(?:PSC|Unit|CMR) \d{1,5},? Box \d{1,5}|P\.? ?O\.? ?Box \d{1,6}|Postfach \d{2}[\d ]*|USN[SV] [A-Z][a-z]+|USS [A-Z][a-z]+|USCGC [A-Z][a-z]+)",
+    r"\b(?:(?:PSC|Unit|CMR) \d{1,5},? Box \d{1,5}|P\.? ?O\.? ?Box \d{1,6}|Postfach \d{2}[\d ]*|USN[SV] [A-Z][a-z]+|"
+    r"USS [A-Z][a-z]+|USCGC [A-Z][a-z]+)",
 )
 STREETS = (
-    re.compile(rf"(?:\b{NUMBER},? )?(?<!\w){NUMBER} (?:{PROPER} ){{1,4}}{KIND}\b\.?(?: (?:North|South|East|West|[NSEW]{{1,2}})\b)?"),
-    re.compile(rf"(?:\b{NUMBER},? )?(?<!\w)(?:{PROPER} ){{0,3}}{CAPITAL}\w*(?: (?=[a-zA-ZúÚ]))?(?i:{GLUED})(?!\w),? {NUMBER}\b", re.UNICODE),
     re.compile(
-        rf"(?:\b{NUMBER},? )?(?:\b{NUMBER},? )?(?<!\w)(?i:{LEADING}) (?:(?i:{SMALL}) |d['’]|l['’]|{PROPER} ){{0,4}}(?:{PROPER}|\w{{3,}})(?:,? {NUMBER}\b)?"
+        rf"(?:\b{NUMBER},? )?(?<!\w){NUMBER} (?:{PROPER} ){{1,4}}{KIND}\b\.?(?: (?:North|South|East|West|"
+        rf"[NSEW]{{1,2}})\b)?"
+    ),
+    re.compile(
+        rf"(?:\b{NUMBER},? )?(?<!\w)(?:{PROPER} ){{0,3}}"
+        rf"{CAPITAL}\w*(?: (?=[a-zA-ZúÚ]))?(?i:{GLUED})(?!\w),? {NUMBER}\b"
+    ),
+    re.compile(
+        rf"(?:\b{NUMBER},? )?(?:\b{NUMBER},? )?(?<!\w)(?i:{LEADING}) (?:(?i:{SMALL}) |d['’]|l['’]|"
+        rf"{PROPER} ){{0,4}}(?:{PROPER}|\w{{3,}})(?:,? {NUMBER}\b)?"
     ),
 )
 """Number and street, street in one word and number, street that begins with its kind."""
@@ -49,19 +54,19 @@ CROSSING = re.compile(rf"\bthe corner of [^\n!?;]{{2,40}}? and {PROPER}(?: {PROP
 BY_FORM = re.compile(rf"(?<![\w.,-]){NUMBER} (?:{NUMBER} )?{PROPER}(?: (?:{PROPER}|{SMALL})){{0,4}}(?: {NUMBER}\b)?")
 NUMBER_LAST = re.compile(rf"(?<!\w){PROPER}(?: (?:{PROPER}|{SMALL})){{0,4}},? {NUMBER}\b")
 SAID_BEFORE = re.compile(
-    r"(?:\baddress(?: is|:| to)?(?: [\w ]{0,24}(?:to|is|:|the same:))?|\baddress:|\bliv(?:e|es|ed|ing) (?:in|at|on|near)|\b(?:located|is|restaurant|house|office|store|shop) at|"
-    r"\b(?:moved|move|ship|deliver|send|sent|mail|post|taxi|cab|drive|come|go|meet(?: you| me| us)?|enter|stay(?:ing)?|side) (?:it |them )?(?:to|at|on|of)|"
+    r"(?:\baddress(?: is|:| to)?(?: [\w ]{0,24}(?:to|is|:|the same:))?|\baddress:|\bliv(?:e|es|ed|ing) (?:in|at|on|"
+    r"near)|\b(?:located|is|restaurant|house|office|store|shop) at|"
+    r"\b(?:moved|move|ship|deliver|send|sent|mail|post|taxi|cab|drive|come|go|meet(?: you| me| us)?|enter|"
+    r"stay(?:ing)?|side) (?:it |them )?(?:to|at|on|of)|"
     r"\buser:|\bwhere:|\bit is)\s*$",
     re.IGNORECASE,
 )
 LETTERS = re.compile(r"[^\W\d_]+")
-ADDRESS_WORDS = frozenset(
-    "address live lives lived located deliver ship sent moved street apt suite zip postcode postal".split()
-)
-BOX_WORDS = frozenset("box postfach usns usnv uss uscgc".split())
-POSTCODE_WORDS = frozenset("zip zipcode postcode postal post plz cp c".split())
-KINDS = frozenset(LETTERS.findall(KIND.casefold()))
-LEADING_WORDS = frozenset(LETTERS.findall(LEADING.casefold()))
+ADDRESS_WORDS = frozenset(lexicon("address_words"))
+BOX_WORDS = frozenset(lexicon("box_words"))
+POSTCODE_WORDS = frozenset(lexicon("postcode_words"))
+KINDS = frozenset(word.casefold() for word in lexicon("street_kinds"))
+LEADING_WORDS = frozenset(word.casefold().rstrip("./") for word in lexicon("street_beginnings"))
 NUMBERED = re.compile(r"([^\W\d_]+\.?),? \d")
 TAIL = re.compile(
     rf"(?:[ \t]*(?:\.,|,\n|,|\n(?:[ \t]*\n)?[ \t>?]*,|\n(?:[ \t]*\n)?)[ \t>?]*|\.?[ \t]+(?={UNIT}|{POSTCODE}\b))"
@@ -69,7 +74,9 @@ TAIL = re.compile(
     rf"|(?P<town>{TOWN}|nan|[a-z]{{2}}|\d{{1,2}})(?:,? (?P<state>[A-Z]{{2}}|nan))?(?:,? (?P<zip>{POSTCODE}))?)(?!\w)"
 )
 ZIP_IN_CONTEXT = re.compile(
-    r"\b(?:zip(?: ?code)?|post(?:al)? ?code|plz|c\.?p\.?)(?: is|:| of| number)*\s*(?P<code>[A-Z\d][A-Z\d -]{1,9}\d\w{0,2})\b", re.IGNORECASE
+    r"\b(?:zip(?: ?code)?|post(?:al)? ?code|plz|c\.?p\.?)(?: is|:| of|"
+    r" number)*\s*(?P<code>[A-Z\d][A-Z\d -]{1,9}\d\w{0,2})\b",
+    re.IGNORECASE,
 )
 CONTEXT_CHARS = 60
 LONGEST_TAIL = 7
@@ -123,11 +130,9 @@ class AddressRecogniser:
             if match is None:
                 break
             position = match.end()
-            if match["unit"] or match["code"] or match["apo"] or match["zip"] or match["state"]:
-                kept = position
-            elif COUNTRY in words().get(fold(match["town"]), ""):
-                kept = position
-            elif "\n" in match.group() and text[position : position + 1] in ("", "\n"):
+            known = any(match[group] for group in ("unit", "code", "apo", "zip", "state"))
+            ends_line = "\n" in match.group() and text[position : position + 1] in ("", "\n")
+            if known or ends_line or COUNTRY in words().get(fold(match["town"]), ""):
                 kept = position
         return Finding("address", start, kept, score, f"address:{rule}")
 

@@ -16,7 +16,8 @@ DATE = (
     rf"|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {MONTH},? \d{{4}}|{MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})"
 )
 BIRTH_DATE = re.compile(
-    r"\b(?:born|birth ?day|birth ?date|date of birth|d\.?o\.?b\.?|né le|née le|geboren|geburtsdatum|nacid[oa]|nat[oa] il)"
+    r"\b(?:born|birth ?day|birth ?date|date of birth|d\.?o\.?b\.?|né le|née le|geboren|geburtsdatum|nacid[oa]|"
+    r"nat[oa] il)"
     rf"(?:\s+(?:is|was|on|the|am|el|in [A-Z]\w+,?|in [A-Z]\w+ on))*\s*[:=-]?\s*(?:the )?({DATE})(?!\d)",
     re.IGNORECASE,
 )

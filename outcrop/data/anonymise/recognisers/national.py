@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import logging
 import pkgutil
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from outcrop.data.anonymise.findings import Finding
+from outcrop.data.anonymise.lexicon import any_of
 
 HEAVY = ("torch", "transformers", "gliner", "stanza")
 """What Presidio and spaCy import where they can; none of it is used here, and it costs seconds and 300 MB a process."""
@@ -29,7 +31,23 @@ NOT_OF_PEOPLE = {
 PLAIN = {"US_SSN", "US_ITIN", "UK_NINO", "IN_PAN"}
 """Numbers whose usual way of writing is enough, without a word that names them."""
 
-VAGUE = {"us", "united", "states", "id", "check", "call", "pass", "cf", "pi", "fin", "sin", "permit", "number", "epic", "pan"}
+VAGUE = {
+    "us",
+    "united",
+    "states",
+    "id",
+    "check",
+    "call",
+    "pass",
+    "cf",
+    "pi",
+    "fin",
+    "sin",
+    "permit",
+    "number",
+    "epic",
+    "pan",
+}
 """Words of Presidio's contexts that stand in any text; alone they prove nothing."""
 
 CONTEXTS = {
@@ -59,9 +77,15 @@ class NationalIdRecogniser:
     types = ("national-id",)
 
     def __init__(self) -> None:
-        self._recognisers = load_recognisers()
+        if importlib.util.find_spec("presidio_analyzer") is None:
+            raise ModuleNotFoundError("No module named 'presidio_analyzer'", name="presidio_analyzer")
+        self._recognisers: list[Any] = []
         self._contexts: list[re.Pattern[str]] = []
         self._by_word: dict[str, list[int]] = defaultdict(list)
+
+    def _load(self) -> None:
+        """Import Presidio, which takes a second: done when the first text needs it."""
+        self._recognisers = load_recognisers()
         for index, recogniser in enumerate(self._recognisers):
             phrases = CONTEXTS.get(recogniser.supported_entities[0]) or recogniser.context or ()
             wanted = {phrase.casefold() for phrase in phrases} - VAGUE
@@ -80,6 +104,8 @@ class NationalIdRecogniser:
         """Every national number of the text. Only the surroundings of a hint are searched."""
         if not SOME_DIGITS.search(text):
             return
+        if not self._recognisers:
+            self._load()
         for word in self._known_words & set(WORD.findall(text.casefold())):
             for index in self._by_word[word]:
                 named = [match.span() for match in self._contexts[index].finditer(text)]
@@ -138,7 +164,7 @@ def load_recognisers() -> list[Any]:
         for item in vars(module).values()
         if inspect.isclass(item) and issubclass(item, base) and item.__module__ == module.__name__
     ]
-    made = [each() for each in dict.fromkeys(classes)]
+    made: list[Any] = [each() for each in dict.fromkeys(classes)]
     return [each for each in made if each.supported_entities[0] not in NOT_OF_PEOPLE]
 
 
@@ -147,9 +173,8 @@ def _has_check(recogniser: Any) -> bool:
     return type(recogniser).validate_result is not base.validate_result
 
 
-def _any_of(words: Any) -> re.Pattern[str]:
-    longest_first = sorted(words, key=lambda word: (-len(word), word))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){any_of(phrases)}(?!\w)", re.IGNORECASE)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from outcrop.data.anonymise.findings import Finding
 
 NAME = r"[A-Z][\w&'’.-]*"
 FORMS = (
-    r"(?:Inc\.?|Incorporated|Ltd\.?|Limited|LLC|LLP|PLC|plc|GmbH|AG|SE|KG|Corp\.?|Corporation|Group|Company|Co\.|S\.A\.|"
+    r"(?:Inc\.?|Incorporated|Ltd\.?|Limited|LLC|LLP|PLC|plc|GmbH|AG|SE|KG|Corp\.?|Corporation|Group|Company|Co\.|"
+    r"S\.A\.|"
     r"N\.V\.|B\.V\.|A/S|Oy|Bank|University|College|Institute|Hospital|Foundation|Holdings|Partners|Associates|"
     r"Airlines|Society|Association|Ministry|Agency|Council|Orchestra|Ventures|Capital|Solutions|Systems|Technologies|"
     r"and Sons)(?!\w)"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from outcrop.data.anonymise.findings import Finding
 from outcrop.data.anonymise.gazetteer import COUNTRY, FAMOUS, FEMALE, FIRST, LAST, MALE, STATE, TOWN, fold, words
+from outcrop.data.anonymise.lexicon import lexicon
 from outcrop.data.anonymise.runs import PARTICLES, Word, begins_sentence
 
 GIVEN = FEMALE + MALE + FIRST
@@ -18,17 +19,20 @@ TITLE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 SAID_BEFORE = re.compile(
-    r"(?:\b(?:my name is|my name's|name is|name's|i am called|(?:people |they |just )?call(?:s|ed)? me|named|i['’]?m|i am|"
+    r"(?:\b(?:my name is|my name's|name is|name's|i am called|(?:people |they |just )?call(?:s|ed)? me|named|"
+    r"i['’]?m|i am|"
     r"this is|it's|what['’]?s your name\?|under|change it to|"
     r"dear|hi|hello|hey|regards,?|sincerely,?|cheers,?|thanks,?|thank you,?|yours,?|love,?|signed,?|attn:?|cc:|"
     r"speak (?:to|with)|talk (?:to|with)|ask for|contact|spoke (?:to|with)|signed by|directed by:?|written by|by|"
     r"(?:first |last |full |sur|given )?name:|names?:|from:|to:|customer:|patient:|beneficiary:?|mother|father|wife|"
-    r"husband|son|daughter|brother|sister|friend|colleague|manager|boss|doctor|said|told|asked|with|and|met|add))\s*[\"“*]*$",
+    r"husband|son|daughter|brother|sister|friend|colleague|manager|boss|doctor|said|told|asked|with|and|met|"
+    r"add))\s*[\"“*]*$",
     re.IGNORECASE,
 )
 SURE_BEFORE = re.compile(
     r"\b(?:my name is|my name's|i am called|call(?:s|ed)? me|dear|sincerely,?|regards,?|what['’]?s your name\?|"
-    r"speak (?:to|with)|ask for|signed by|directed by:?|(?:first |last |full |sur|given )name:?|change it to)\s*[\"“*]*$",
+    r"speak (?:to|with)|ask for|signed by|directed by:?|(?:first |last |full |sur|given )name:?|"
+    r"change it to)\s*[\"“*]*$",
     re.IGNORECASE,
 )
 SAID_AFTER = re.compile(
@@ -37,29 +41,22 @@ SAID_AFTER = re.compile(
     r"|,? (?:said|says|told|asked|replied|wrote|called|is from|was born|lives|lived|works|worked|and I)\b|: ?[\"“]",
 )
 SMALL = re.compile(
-    r"\b(?:my name is|my name['’]s|i am called|call me|(?:people )?call me|name:)\s+([a-z][^\W\d_]+(?: [a-z][^\W\d_]+){0,2})",
+    r"\b(?:my name is|my name['’]s|i am called|call me|(?:people )?call me|"
+    r"name:)\s+([a-z][^\W\d_]+(?: [a-z][^\W\d_]+){0,2})",
 )
 FIRM_AFTER = re.compile(
-    r",? ?(?:Inc|Ltd|LLC|LLP|PLC|plc|GmbH|AG|Corp|Corporation|Group|Company|Co\b|S\.?A\b|B\.?V\b|A/S|Oy|AB|Bank|University|"
+    r",? ?(?:Inc|Ltd|LLC|LLP|PLC|plc|GmbH|AG|Corp|Corporation|Group|Company|Co\b|S\.?A\b|B\.?V\b|A/S|Oy|AB|Bank|"
+    r"University|"
     r"College|School|Institute|Hospital|Foundation|Holdings|Partners|Street|St\b|Avenue|Ave\b|Road|Rd\b|Drive|Dr\b|"
     r"Lane|Court|Boulevard|Blvd|Park|Club|Award|Prize|Museum|Airport|Station|County|River|Lake|Mount|Island|Valley)"
 )
-FIRM_WORDS = frozenset(
-    "inc ltd llc llp plc gmbh corp corporation group company bank university college school institute hospital foundation "
-    "holdings partners associates airlines research systems technologies solutions street avenue road drive lane court "
-    "boulevard park club award museum airport station county river lake island valley hotel church cup".split()
-)
-NOT_NAMES = frozenset(
-    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september "
-    "october november december christmas easter english german french spanish danish dutch swedish norwegian finnish "
-    "italian polish russian chinese japanese indian american british irish scottish welsh european african asian turkish "
-    "greek portuguese brazilian mexican canadian australian austrian swiss belgian czech hungarian romanian arabic hindi "
-    "korean god lord jesus christ mr mrs ms dr internet google facebook twitter youtube amazon microsoft apple".split()
-)
+FIRM_WORDS = frozenset(lexicon("firm_words"))
+NOT_NAMES = frozenset(lexicon("not_names"))
 SPEAKER_BEFORE = re.compile(r"(?:^|\n)[ \t>]*$")
 SPEAKER_AFTER = re.compile(r" ?: ?[\"“]?[A-Za-z]")
 KIN_AFTER = re.compile(
-    r"['’]s (?:name|wife|husband|son|daughter|mother|father|brother|sister|account|address|phone|number|e-?mail|birthday)\b"
+    r"['’]s (?:name|wife|husband|son|daughter|mother|father|brother|sister|account|address|phone|number|e-?mail|"
+    r"birthday)\b"
     r"|,? (?:said|told|asked|replied|is from|was born|lives|spent)\b"
 )
 PAIR = re.compile(r"(?<![\w.] )\b([^\W\d_]{3,}) (?:and|&) (?=([^\W\d_]{3,}))")
@@ -138,7 +135,11 @@ def _score(text: str, part: Sequence[Word], before: str) -> tuple[float, str]:
     around = label or SAID_BEFORE.search(before) is not None or SAID_AFTER.match(text, after) is not None
     if len(solid) > 1:
         score, rule = _full_name(part, solid)
-        if not score and (around or _own_line(text, part)) and not any(word.common or word.has(PLACES) for word in solid):
+        if (
+            not score
+            and (around or _own_line(text, part))
+            and not any(word.common or word.has(PLACES) for word in solid)
+        ):
             return 0.6, "unknown-said" if around else "line"
     else:
         score, rule = _single_name(text, solid[0], len(part) > 1)
@@ -154,7 +155,9 @@ def _own_line(text: str, part: Sequence[Word]) -> bool:
     start = text.rfind("\n", 0, part[0].start) + 1
     stop = text.find("\n", part[-1].end)
     rest = text[part[-1].end : stop if stop >= 0 else len(text)]
-    return "\n" in text and len(part) <= 4 and not text[start : part[0].start].strip(" \t>?*-") and not rest.strip(" \t,")
+    return (
+        "\n" in text and len(part) <= 4 and not text[start : part[0].start].strip(" \t>?*-") and not rest.strip(" \t,")
+    )
 
 
 def partners(text: str, found: Sequence[Finding]) -> list[Finding]:

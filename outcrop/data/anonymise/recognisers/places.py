@@ -7,34 +7,32 @@ from collections.abc import Iterator, Sequence
 
 from outcrop.data.anonymise.findings import Finding
 from outcrop.data.anonymise.gazetteer import COUNTRY, FAMOUS, FEMALE, FIRST, LAST, MALE, STATE, TOWN, fold, words
+from outcrop.data.anonymise.lexicon import lexicon
 from outcrop.data.anonymise.runs import Word, longest_phrase
 
 PEOPLE = FEMALE + MALE + FIRST + LAST
 
 LIVES_BEFORE = re.compile(
-    r"\b(?:live[sd]?|living|born|grew up|based|resid(?:e|es|ed|ing)|moved (?:here |there )?(?:from|to|in)|originally from|"
+    r"\b(?:live[sd]?|living|born|grew up|based|resid(?:e|es|ed|ing)|moved (?:here |there )?(?:from|to|in)|"
+    r"originally from|"
     r"(?:travel(?:l?ing)?|fl(?:y|ies|ew|ying)|going|went|trip|move|moving|return(?:ed)?|relocat\w+|drive|drove) to|"
     r"(?:i['’]?m|i am|we['’]re|we are|he['’]s|she['’]s) (?:in|from)|visit(?:ed|ing)?|city of|town of|welcome to|"
     r"(?:city|country|town|place of birth|location|where):)\s+(?:in |from |near )?(?:the )?$",
     re.IGNORECASE,
 )
-PREPOSITION_BEFORE = re.compile(r"\b(?:in|from|to|at|near|of|around|across|via|visit|outside|inside|into)\s+(?:the )?$", re.IGNORECASE)
+PREPOSITION_BEFORE = re.compile(
+    r"\b(?:in|from|to|at|near|of|around|across|via|visit|outside|inside|into)\s+(?:the )?$", re.IGNORECASE
+)
 IN_BEFORE = re.compile(r"\b(?:in|at|near|outside|across) $", re.IGNORECASE)
 REGION_BEFORE = re.compile(
-    r"\b(?:in|from|to|near|around|across) (?:north|south|east|west|northern|southern|eastern|western|central|greater|upper|lower)\s+$",
+    r"\b(?:in|from|to|near|around|across) (?:north|south|east|west|northern|southern|eastern|western|central|"
+    r"greater|upper|lower)\s+$",
     re.IGNORECASE,
 )
 PART = frozenset(["North", "South", "East", "West", "Northern", "Southern", "Eastern", "Western", "Central"])
-NOT_PLACES = frozenset(
-    [
-        "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march",
-        "april", "may", "june", "july", "august", "september", "october", "november", "december", "christmas", "easter",
-        "english", "god", "internet", "google", "facebook", "twitter", "youtube", "ok", "lol",
-    ]
-)  # fmt: skip
-NOT_IN_PLACES = frozenset(["country", "club", "university", "hotel", "street", "road", "school", "hospital", "airport"])
-MOSTLY_PEOPLE = frozenset(["jordan", "chad", "georgia", "america", "guy", "israel", "ireland", "holland"])
-"""Countries that are as often names."""
+NOT_PLACES = frozenset(lexicon("not_places"))
+NOT_IN_PLACES = frozenset(lexicon("not_in_places"))
+AMBIGUOUS_COUNTRIES = frozenset(lexicon("ambiguous_countries"))
 
 CONTEXT_CHARS = 32
 
@@ -72,12 +70,18 @@ def _end_of_unknown(run: Sequence[Word]) -> int:
 
 def _score(text: str, phrase: Sequence[Word], before: str) -> tuple[float, str]:
     flags = words().get(" ".join(fold(word.text) for word in phrase), "")
-    if phrase[0].text.casefold() in NOT_PLACES or (len(phrase[0].text) < 4 and phrase[0].text not in ("UK", "USA", "UAE")):
+    if phrase[0].text.casefold() in NOT_PLACES or (
+        len(phrase[0].text) < 4 and phrase[0].text not in ("UK", "USA", "UAE")
+    ):
         return (0.7, "town") if len(phrase) > 1 else (0.0, "")
-    named = PREPOSITION_BEFORE.search(before) or REGION_BEFORE.search(before) or text[phrase[0].start - 2 : phrase[0].start] == ", "
+    named = (
+        PREPOSITION_BEFORE.search(before)
+        or REGION_BEFORE.search(before)
+        or text[phrase[0].start - 2 : phrase[0].start] == ", "
+    )
     alone = len(phrase) == 1
     if COUNTRY in flags:
-        return (0.8 if named or phrase[0].text.casefold() not in MOSTLY_PEOPLE else 0.45), "country"
+        return (0.8 if named or phrase[0].text.casefold() not in AMBIGUOUS_COUNTRIES else 0.45), "country"
     if all(word.common for word in phrase) and not any(flag in flags for flag in FAMOUS + STATE):
         return 0.0, ""
     person = alone and phrase[0].has(PEOPLE)

@@ -37,12 +37,17 @@ NEWER = re.compile(
 
 LONG_WORD = re.compile(r"[\w./+=:-]{16}")
 ASSIGNED = re.compile(
-    r"(?<![A-Za-z])(?:[A-Za-z0-9_-]{0,30}[_-])?(?:password|passwd|pwd|passphrase|secret|api[_-]?key|apikey|access[_-]?key|"
+    r"(?<![A-Za-z])(?:[A-Za-z0-9_-]{0,30}[_-])?(?:password|passwd|pwd|passphrase|secret|api[_-]?key|apikey|"
+    r"access[_-]?key|"
     r"secret[_-]?key|auth[_-]?token|access[_-]?token|client[_-]?secret|private[_-]?key)"
     r"[\"']?\s{0,3}(?::=|=>|=|:|\bis\b)\s{0,3}(?P<quote>[\"'`]?)(?P<value>[^\s\"'`<>{}\[\]()$,;]{6,200})(?P=quote)",
     re.IGNORECASE,
 )
-NO_SECRET = re.compile(r"(?:none|null|true|false|undefined|required|optional|string|your[\w-]*|x{3,}|\*{3,}|\.{3,}|example\w*|changeme|%\w+)\W*", re.IGNORECASE)
+NO_SECRET = re.compile(
+    r"(?:none|null|true|false|undefined|required|optional|string|your[\w-]*|x{3,}|\*{3,}|\.{3,}|example\w*|changeme|"
+    r"%\w+)\W*",
+    re.IGNORECASE,
+)
 
 
 class SecretRecogniser:
@@ -72,8 +77,8 @@ class SecretRecogniser:
                 # The detectors' own search yields only the groups of some patterns: "ghp" for a whole GitHub token.
                 rule = f"detect-secrets:{detector.secret_type.lower().replace(' ', '-')}"
                 for pattern in detector.denylist:
-                    for match in pattern.finditer(text):
-                        yield Finding("secret", *match.span(), 0.95, rule)
+                    spans = (match.span() for match in pattern.finditer(text))
+                    yield from (Finding("secret", start, end, 0.95, rule) for start, end in spans)
 
 
 def _detector(place: str) -> Any:
