@@ -39,6 +39,9 @@ class Word(NamedTuple):
         return self.end - self.start == 1
 
 
+HANDLE_BEFORE, HANDLE_AFTER = ("@", "#", "_"), ("@", "_")
+"""Signs of names that accounts, tags and variables have."""
+
 NAMED = "fmnlcCsk"
 """Flags of names and places."""
 
@@ -58,7 +61,9 @@ def runs(text: str) -> Iterator[list[Word]]:
         if token[-2:] in ("'s", "’s", "'S", "’S"):
             token = token[:-2]
         flags = known.get(fold(token), "")
-        capital = token[0].isupper() or (small and COMMON not in flags and any(flag in NAMED for flag in flags))
+        listed = small and COMMON not in flags and any(flag in NAMED for flag in flags)
+        handle = text[max(0, start - 1) : start] in HANDLE_BEFORE or text[match.end() : match.end() + 1] in HANDLE_AFTER
+        capital = (token[0].isupper() or listed) and not handle
         if not capital and not (run and token in PARTICLES):
             if run:
                 yield run

@@ -29,7 +29,7 @@ POSTCODE = (
     r"[A-Z]\d[A-Z] ?\d[A-Z]\d|\d{3})"
     r"(?![ /-]?\d)"
 )
-TOWN = rf"{CAPITAL}[\w'’()-]*(?:[ -](?:{CAPITAL}[\w'’()-]*|{SMALL})){{0,3}}"
+TOWN = rf"{CAPITAL}(?:[^\W\d]|['’()-])*(?:[ -](?:{CAPITAL}(?:[^\W\d]|['’()-])*|{SMALL})){{0,3}}"
 BOX = re.compile(
     r"\b(?:(?:PSC|Unit|CMR) \d{1,5},? Box \d{1,5}|P\.? ?O\.? ?Box \d{1,6}|Postfach \d{2}[\d ]*|USN[SV] [A-Z][a-z]+|"
     r"USS [A-Z][a-z]+|USCGC [A-Z][a-z]+)",

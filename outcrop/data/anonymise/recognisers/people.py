@@ -12,6 +12,7 @@ from outcrop.data.anonymise.runs import PARTICLES, Word, begins_sentence
 
 GIVEN = FEMALE + MALE + FIRST
 PLACES = TOWN + FAMOUS + STATE + COUNTRY
+PLACES_ALONE = frozenset(FAMOUS + STATE + COUNTRY)
 
 TITLE_BEFORE = re.compile(
     r"\b(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Madam|Lady|Lord|Rev|Herr|Frau|Sr|Sra|Señor|Señora|Mme|Mlle|Signor|"
@@ -61,6 +62,8 @@ KIN_AFTER = re.compile(
 )
 PAIR = re.compile(r"(?<![\w.] )\b([^\W\d_]{3,}) (?:and|&) (?=([^\W\d_]{3,}))")
 JOINING = 0.55
+SHORT_MONTHS = frozenset(lexicon("short_months"))
+NUMBER_AFTER = re.compile(r"[. ]{1,2}\d")
 CONTEXT_CHARS = 32
 LONGEST = 6
 
@@ -181,7 +184,7 @@ def _full_name(part: Sequence[Word], solid: Sequence[Word]) -> tuple[float, str]
     """Two words or more: surest where a known first name stands first and a known last name last."""
     first, last = solid[0], solid[-1]
     common = sum(word.common for word in solid)
-    if common == len(solid):
+    if common == len(solid) or PLACES_ALONE & set(words().get(" ".join(fold(word.text) for word in solid), "")):
         return 0.0, ""
     if first.has(GIVEN) and last.has(LAST + GIVEN):
         return (0.9 if not common else 0.75), "first-last"
@@ -199,6 +202,8 @@ def _full_name(part: Sequence[Word], solid: Sequence[Word]) -> tuple[float, str]
 def _single_name(text: str, word: Word, initials: bool) -> tuple[float, str]:
     """One word: a name only if it is not written small otherwise, and not a place."""
     if word.common or len(word.text) < 3 or (word.text.isupper() and len(word.text) < 5):
+        return 0.0, ""
+    if word.text in SHORT_MONTHS and (NUMBER_AFTER.match(text, word.end) or text[max(0, word.start - 2)].isdigit()):
         return 0.0, ""
     if initials and word.has(GIVEN + LAST):
         return 0.7, "initials"

@@ -23,7 +23,7 @@ NO_PHONE = re.compile(
 EXTENSION = re.compile(r" ?(?:x|ext\.?) ?\d+$")
 BEFORE = re.compile(
     r"\b(?:(?:tele)?phone|tel|call|calling|ring|mobile|cell(?:phone)?|fax|text|sms|whatsapp|dial|reach|contact|"
-    r"messages|number is|landline|hotline|telefon|handy|téléphone|teléfono|telefono|nummer|numéro)\b[^\n\d]{0,30}$",
+    r"messages|landline|hotline|telefon|handy|téléphone|teléfono|telefono|nummer|numéro)\b[^\n\d]{0,30}$",
     re.IGNORECASE,
 )
 AFTER = re.compile(r"[ \t]*\(?(?:office|fax|mobile|cell|home|work|phone|tel)\b", re.IGNORECASE)
