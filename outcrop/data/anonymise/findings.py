@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -70,11 +71,15 @@ def without_overlaps(findings: Iterable[Finding]) -> list[Finding]:
     def rank(found: Finding) -> tuple[float, int, int, str]:
         return -found.score - WHOLE.get(found.type, 0), found.start - found.end, found.start, found.type
 
+    starts: list[int] = []
     kept: list[Finding] = []
     for finding in sorted(findings, key=rank):
-        if not any(finding.start < other.end and other.start < finding.end for other in kept):
-            kept.append(finding)
-    return sorted(kept, key=lambda found: found.start)
+        place = bisect(starts, finding.start)
+        free_before = place == 0 or kept[place - 1].end <= finding.start
+        if free_before and (place == len(kept) or finding.end <= kept[place].start):
+            starts.insert(place, finding.start)
+            kept.insert(place, finding)
+    return kept
 
 
 def placeholders(text: str) -> list[tuple[int, int]]:

@@ -105,7 +105,8 @@ def _private_keys(text: str) -> Matches:
     position = 0
     while begin := PRIVATE_KEY.search(text, position):
         body = KEY_LINES.match(text, begin.end(), begin.end() + LONGEST_KEY)
-        end = PRIVATE_KEY_END.search(text, begin.end(), begin.end() + LONGEST_KEY)
+        last_line = text.find("-----END ", begin.end(), begin.end() + LONGEST_KEY)
+        end = PRIVATE_KEY_END.match(text, last_line) if last_line >= 0 else None
         position = end.end() if end else body.end() if body else begin.end()
         yield begin.start(), position
 

@@ -16,7 +16,7 @@ CANDIDATE = re.compile(
 )
 NO_PHONE = re.compile(
     r"^\d{3}-\d{2}-\d{4}$|(?:19|20)\d\d[-/. ](?:0?[1-9]|1[0-2])[-/. ]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d\d|"
-    r"(?:19|20)\d\d ?[-–] ?(?:19|20)\d\d"
+    r"(?:19|20)\d\d ?[-–/] ?(?:19|20)\d\d"
 )
 """Dates, spans of years, and the form of a US social security number."""
 
