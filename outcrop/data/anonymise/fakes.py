@@ -227,7 +227,7 @@ def _birth_date(value: str, numbers: random.Random, finding: Finding, key: bytes
         digits = match.group()
         if len(digits) == 4:
             return str(int(digits) + numbers.choice((-3, -2, -1, 1, 2, 3)))
-        return str(numbers.randrange(1, 13)).zfill(2 if digits[0] == "0" else 1)
+        return str(numbers.randrange(1, 10 if len(digits) == 1 else 13)).zfill(len(digits))
 
     def month(match: re.Match[str]) -> str:
         for names in MONTHS:

@@ -12,7 +12,10 @@ CARDS = ("4111111111111111", "5555555555554444", "378282246310005", "60111111111
 # Examples of the SWIFT IBAN registry.
 IBANS = ("GB29NWBK60161331926819", "DE89370400440532013000", "FR1420041010050500013M02606", "NO9386011117947")
 # BIP 173 and 350, and the first Bitcoin address.
-BECH32 = ("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0")
+BECH32 = (
+    "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+    "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0",
+)
 
 
 @pytest.mark.parametrize("number", CARDS)
