@@ -33,7 +33,8 @@ def save(folder: Path, labels: list[str]) -> str:
     ).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=0, num_attention_heads=1, intermediate_size=8,
-        max_position_embeddings=12, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
+        max_position_embeddings=12, id2label=dict(enumerate(labels)),
+        label2id={name: index for index, name in enumerate(labels)},
     )  # fmt: skip
     model = BertForTokenClassification(config)
     with torch.no_grad():

@@ -75,7 +75,7 @@ def test_report_and_drop_change_no_text(mode: str) -> None:
     assert done.dropped == (mode == "drop")
     assert {each.type for each in done.findings} == {"name", "email", "phone", "card", "ip"}
     for each in done.findings:
-        assert dict((part.field, part.text) for part in texts(PAIR))[each.field][each.start : each.end].strip()
+        assert {part.field: part.text for part in texts(PAIR)}[each.field][each.start : each.end].strip()
     clean = Text("Nothing to see here.")
     assert made(clean, mode=mode) == Anonymised(clean, ())
 
@@ -97,7 +97,7 @@ def test_made_up_values_are_consistent_and_need_a_key(key: str) -> None:
     names = {each.original: each.surrogate for each in done.replacements if each.type == "name"}
     assert names["Anna Kowalska"].split()[0] == names["Anna"] != "Anna"
     for each in done.replacements:
-        text = dict((part.field, part.text) for part in texts(done.record))[each.field]
+        text = {part.field: part.text for part in texts(done.record)}[each.field]
         assert text[each.start : each.end] == each.surrogate
         assert each.original not in text
     with pytest.raises(UsageError, match="need a key"):
@@ -142,8 +142,8 @@ def test_the_digest_depends_on_key_type_and_value_but_not_on_its_layout() -> Non
 
 PIECES = [
     "Anna Kowalska", "anna@corp.example", "+44 20 7946 0958", "4111 1111 1111 1111", "12 Main Street, Boston, MA 02110",
-    "10.20.30.40", "DE89 3704 0044 0532 0130 00", "my name is", "Dear", "lives in", "Paris", "password: hunter2!x", "and",
-    "<EMAIL_1>", "[NAME]", "\n", ". ", ", ", "born on 12/03/1985", "219-09-9999", "Mr.", "Smith", "5", "https://a:b@c.de",
+    "10.20.30.40", "DE89 3704 0044 0532 0130 00", "my name is", "Dear", "lives in", "Paris", "password: hunter2!x",
+    "and", "<EMAIL_1>", "[NAME]", "\n", ". ", ", ", "born on 12/03/1985", "219-09-9999", "Mr.", "Smith", "5", "https://a:b@c.de",
 ]  # fmt: skip
 RECORDS = st.lists(st.sampled_from(PIECES), max_size=12).map(" ".join)
 MASKING = Anonymiser(AnonymiseSpec())
@@ -180,7 +180,8 @@ from outcrop.data.anonymise.anonymiser import Anonymiser
 from outcrop.data.anonymise.findings import TYPES
 from outcrop.data.anonymise.spec import AnonymiseSpec
 from outcrop.data.records import Text
-done = Anonymiser(AnonymiseSpec(types=tuple(TYPES)))(Text("Anna Kowalska, a@b.example, SSN 219-09-9999, call 020 7946 0958"))
+text = Text("Anna Kowalska, a@b.example, SSN 219-09-9999, call 020 7946 0958")
+done = Anonymiser(AnonymiseSpec(types=tuple(TYPES)))(text)
 assert len(done.replacements) == 4, done
 print("LOADED", *(set(sys.modules) & {"torch", "transformers"}))
 """
