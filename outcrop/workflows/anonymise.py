@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from outcrop.data.split import FORMAT_OF
 
 EXAMPLES = 3
 REPORT_EVERY = 500
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 @dataclass
@@ -166,7 +168,9 @@ def _staged(stack: ExitStack, target: Path, mode: int) -> TextIO:
 def _line(record: Record) -> str:
     """The record as a row of its usual format, with its other columns where they do not stand in the way."""
     row = SHAPES.load(FORMAT_OF[type(record)]).write(record)
-    return json.dumps({**record.fields, **row}, ensure_ascii=False) + "\n"
+    line = json.dumps({**record.fields, **row}, ensure_ascii=False)
+    # Half a character in another column cannot be UTF-8, but can be written as JSON's escape.
+    return (line if not HALF_CHARACTER.search(line) else json.dumps({**record.fields, **row})) + "\n"
 
 
 def _check(spec: AnonymiseSpec, inputs: list[Path], to: Path | None, vault: Path | None, overwrite: bool) -> None:

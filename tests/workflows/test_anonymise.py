@@ -88,6 +88,13 @@ def test_broken_data_leaves_nothing_behind(tmp_path: Path, key: str) -> None:
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"rows.jsonl", "key"}
 
 
+def test_half_a_character_in_another_column_is_kept(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"prompt": "Grüße", "completion": "ok", "note": "\\ud800 a.k@corp.example"}\n')
+    anonymise([str(data)], tmp_path / "out.jsonl")
+    assert rows_of(tmp_path / "out.jsonl") == [{"prompt": "Grüße", "completion": "ok", "note": "\ud800 <EMAIL_1>"}]
+
+
 def test_a_mapping_makes_the_records(tmp_path: Path) -> None:
     data = write(
         tmp_path / "rows.jsonl", [{"text": "Mail a.k@corp.example", "label": "contact", "by": "Anna Kowalska"}]

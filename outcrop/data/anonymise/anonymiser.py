@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from outcrop.core.errors import UsageError
 from outcrop.data.anonymise.fakes import Fakes
 from outcrop.data.anonymise.findings import Finding, Recogniser, placeholders, without_overlaps
 from outcrop.data.anonymise.gazetteer import COMMON, fold, words
-from outcrop.data.anonymise.lexicon import any_of
 from outcrop.data.anonymise.recognisers.catalog import recognisers
 from outcrop.data.anonymise.record_texts import is_answer, texts, with_texts
+from outcrop.data.anonymise.repeats import Value, repeated
 from outcrop.data.anonymise.spec import AnonymiseSpec
 from outcrop.data.anonymise.surrogates import Keyed, Numbered, Surrogates
 from outcrop.data.records import Record
@@ -121,13 +121,11 @@ class Anonymiser:
     def _search(self, drafts: Sequence[Draft]) -> list[Finding]:
         """All findings of a record, and the other places where their values stand in it."""
         by_field = [self._found_in(draft) for draft in drafts]
-        values = list(_values(drafts, by_field))
-        if values and len(drafts) + len(values) > 1:
-            pattern = _any_value(values)
-            kinds = {value.casefold(): (kind, score) for value, kind, score in reversed(values)}
+        values = _values(drafts, by_field)
+        if values:
             for index, draft in enumerate(drafts):
-                repeated = _repeated(draft.text, pattern, kinds)
-                by_field[index] = self._chosen(draft.text, [*by_field[index], *repeated], draft.protected())
+                again = repeated(draft.text, values)
+                by_field[index] = self._chosen(draft.text, [*by_field[index], *again], draft.protected())
         return [
             each._replace(field=draft.field) for draft, found in zip(drafts, by_field, strict=True) for each in found
         ]
@@ -161,27 +159,18 @@ def read_key(path: str) -> bytes:
     return key
 
 
-def _values(drafts: Sequence[Draft], found: Sequence[Sequence[Finding]]) -> Iterator[tuple[str, str, float]]:
+def _values(drafts: Sequence[Draft], found: Sequence[Sequence[Finding]]) -> list[Value]:
     """What may be repeated elsewhere: each value, and of names each word that is nothing else."""
+    values: dict[str, Value] = {}
     for draft, findings in zip(drafts, found, strict=True):
         for each in findings:
             value = draft.text[each.start : each.end]
             if len(value) >= SHORTEST_REPEATED:
-                yield value, each.type, each.score
+                values.setdefault(value.casefold(), Value(value.casefold(), each.type, each.score))
             for word in WORD.findall(value) if each.type == "name" and " " in value else ():
                 if COMMON not in words().get(fold(word), "") and word[0].isupper():
-                    yield word, "name", each.score
-
-
-def _any_value(values: Sequence[tuple[str, str, float]]) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){any_of({value for value, _, _ in values})}(?!\w)", re.IGNORECASE)
-
-
-def _repeated(text: str, pattern: re.Pattern[str], kinds: dict[str, tuple[str, float]]) -> Iterator[Finding]:
-    for match in pattern.finditer(text):
-        kind, score = kinds.get(match.group().casefold(), ("", 0.0))
-        if kind and (kind != "name" or match.group()[0].isupper() or text.islower()):
-            yield Finding(kind, match.start(), match.end(), score, "record:repeated")
+                    values.setdefault(word.casefold(), Value(word.casefold(), "name", each.score))
+    return list(values.values())
 
 
 def _replace(drafts: Sequence[Draft], found: Sequence[Finding], surrogates: Surrogates) -> None:

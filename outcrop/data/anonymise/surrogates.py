@@ -96,7 +96,7 @@ def normalised(kind: str, value: str) -> str:
 
 def keyed_digest(key: bytes, kind: str, value: str) -> bytes:
     """HMAC-SHA256 of a value (RFC 2104), 32 bytes."""
-    return hmac.new(key, f"{kind}\0{normalised(kind, value)}".encode(), hashlib.sha256).digest()
+    return hmac.new(key, f"{kind}\0{normalised(kind, value)}".encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
 
 
 def draw(key: bytes, kind: str, value: str, attempt: int) -> random.Random:

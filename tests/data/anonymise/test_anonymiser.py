@@ -123,6 +123,18 @@ def test_what_is_written_twice_is_found_twice() -> None:
     assert done.record.completion == "<NAME_1>, <NAME_1> and krithika: hello."
 
 
+def test_a_document_with_thousands_of_values() -> None:
+    names = [
+        f"{first} {last}{number}"
+        for number, (first, last) in enumerate([("Anna", "Kowalska"), ("John", "Smith")] * 1500)
+    ]
+    text = " met ".join(f"x{number}@corp.example and Anna" for number in range(3000)) + ", ".join(names)
+    done = MASKING(Text(text))
+    assert isinstance(done.record, Text)
+    assert "<EMAIL_3000>" in done.record.text
+    assert "corp" not in done.record.text
+
+
 def test_a_key_file_must_hold_a_secret(tmp_path: Path) -> None:
     short = tmp_path / "short"
     short.write_text("abc\n")
