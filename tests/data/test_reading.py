@@ -79,7 +79,11 @@ def test_missing_files_are_named_all_at_once_with_a_suggestion(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("rows.xlsx", "Unknown file type: xlsx"), ("rows", "does not say of what type"), ("rows.jsonk.gz", "Did you mean: json")],
+    [
+        ("rows.xlsx", "Unknown file type: xlsx"),
+        ("rows", "does not say of what type"),
+        ("rows.jsonk.gz", "Did you mean: json"),
+    ],
 )
 def test_unknown_file_types_are_refused(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("x")
