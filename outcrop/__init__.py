@@ -1,7 +1,7 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate, stream,
-check_data, split_data, anonymise, demo. They are imported on first use, so that `import outcrop` is light.
+check_data, prepare, split_data, anonymise, demo. They are imported on first use, so that `import outcrop` is light.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from outcrop.workflows.evaluate import evaluate
     from outcrop.workflows.fine_tune import tune
     from outcrop.workflows.generate import generate, stream
+    from outcrop.workflows.prepare import prepare
     from outcrop.workflows.pretrain import pretrain
 
-__all__ = ["anonymise", "check_data", "demo", "evaluate", "generate", "pretrain", "split_data", "stream", "tune"]
+__all__ = [
+    "anonymise", "check_data", "demo", "evaluate", "generate", "prepare", "pretrain", "split_data", "stream", "tune",
+]  # fmt: skip
 
 _HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"}
 

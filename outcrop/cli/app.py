@@ -179,7 +179,7 @@ app.command(cls=Command, rich_help_panel=USE)(generate)
 app.command("version", cls=Command, rich_help_panel=PROGRAM)(show_versions)
 app.add_typer(
     typer.Typer(cls=LazyGroup, no_args_is_help=True), name="data", rich_help_panel=LOOP,
-    help="Check, split and look at records before anything is trained on them.",
+    help="Check, prepare, split and look at records before anything is trained on them.",
 )  # fmt: skip
 app.add_typer(
     models.app, name="models", rich_help_panel=USE, help="The base models at hand, and what is known of a model."

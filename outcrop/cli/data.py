@@ -1,4 +1,4 @@
-"""`outcrop data`: check records, split them, look at them."""
+"""`outcrop data`: check, prepare, split and look at records."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.mask import render as render_mask
 from outcrop.cli.options import (
     MODEL_WORDS,
+    FilesArgument,
     FormatOption,
     MapOption,
     OutputOption,
@@ -25,6 +26,7 @@ from outcrop.cli.options import (
     RolesOption,
     TemplateOption,
 )
+from outcrop.cli.prepare import prepare_files
 from outcrop.cli.progress import progress
 from outcrop.cli.results import figures_and_tables
 from outcrop.cli.workflows import load
@@ -39,9 +41,6 @@ from outcrop.workflows.check_data import SplitSpec, check_data, split_data
 SHOWN_COUNTS = 12
 SPLIT_FIELDS = ("folder", "seed", "counts", "clusters", "proof", "digests", "fields_left_out")
 
-FilesArgument = Annotated[
-    list[str], typer.Argument(metavar="FILE…", help="Files of records, or folders of .txt and .md files.")
-]
 AgainstOption = Annotated[
     list[str] | None,
     typer.Option("--against", metavar="FILE", help="A file that must share no prompt with these. Repeatable."),
@@ -61,7 +60,8 @@ FolderOption = Annotated[Path, typer.Option("--to", metavar="DIR", help="The fol
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]
 ShareOption = Annotated[float, typer.Option(min=0, max=0.99, help="Share of the rows; 0 makes no such part.")]
 
-app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check records, split them, look at them.")
+app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check, prepare, split and look at records.")
+app.command("prepare", cls=Command)(prepare_files)
 app.command("anonymise", cls=Command)(anonymise_files)
 app.command("restore", cls=Command)(restore_file)
 

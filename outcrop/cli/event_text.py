@@ -69,7 +69,9 @@ def evaluation_line(event: Event) -> Text:
 def progress_line(event: Event) -> Text:
     """How many rows of a stage are done."""
     done, total = event["done"], event["total"]
-    return Text(f"{visible(event['title'])}: {done:,}" + (f" of {total:,} ({done / total:.0%})" if total else ""))
+    left = "" if event.get("eta_s") is None else f", {duration(event['eta_s'])} left"
+    share = f" of {total:,} ({done / total:.0%}{left})" if total else ""
+    return Text(f"{visible(event['title'])}: {done:,}{share}")
 
 
 def estimate_line(event: Event) -> Text:

@@ -19,6 +19,9 @@ OutputOption = Annotated[
         "--output", metavar="text|json", help="How to print the result: text for people, or one JSON object on stdout."
     ),
 ]
+FilesArgument = Annotated[
+    list[str], typer.Argument(metavar="FILE…", help="Files of records, or folders of .txt and .md files.")
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Show also what is at its default.")]
 BaseOption = Annotated[str, typer.Option("--base", metavar="MODEL", help=f"The base model: {MODEL_WORDS}.")]
 DataOption = Annotated[list[str], typer.Option("--data", metavar="FILE|DIR", help=DATA_WORDS)]

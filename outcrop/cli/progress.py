@@ -230,6 +230,8 @@ class LiveProgress(Progress):
             cells += [ProgressBar(total=total, completed=done, width=BAR)] if total else []
             cells.append(Text(f"{done:,}/{total:,}" if total else f"{done:,}"))
         cells.append(Text(event_text.duration(self._clock() - self._stage_began), "dim"))
+        if rows.get("eta_s") is not None:
+            cells.append(Text(f"{event_text.duration(rows['eta_s'])} left", "dim"))
         grid.add_row(*cells)
         return grid
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain, islice
 from pathlib import Path
@@ -23,6 +24,8 @@ SNIFFED_ROWS = 50
 """Rows at the beginning of a file that vote on its format, so that one broken row does not decide."""
 
 SIMILAR_KEY = 0.6
+SHOWN_COLUMNS = 30
+"""Columns of an unknown format that a message names and looks at."""
 
 
 def read(
@@ -89,15 +92,25 @@ def _missing(path: Path, name: str) -> str:
     return f"{name} does not exist." + (f" {hint}" if hint.startswith("Did") else "")
 
 
-def _file_type(path: Path) -> str:
+def file_type(path: Path) -> str:
     """The key in CONTAINERS: "jsonl" for rows.jsonl.gz."""
     return bare_suffix(path).removeprefix(".")
+
+
+def container_of(path: Path, name: str) -> str:
+    """The file type of a file that is to be read. Raises UsageError where its name does not say it."""
+    if not file_type(path):
+        raise UsageError(
+            f"The name of {name} does not say of what type the file is.",
+            f"End it in one of .{', .'.join(sorted(CONTAINERS))}.",
+        )
+    return file_type(path)
 
 
 def _documents(folder: Path) -> list[tuple[Path, str]]:
     """Text and Markdown files below a folder. Tables in it must be named: a folder may mix training and test rows."""
     inside = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    tables = [path for path in inside if _file_type(path) in CONTAINERS and _file_type(path) not in DOCUMENTS]
+    tables = [path for path in inside if file_type(path) in CONTAINERS and file_type(path) not in DOCUMENTS]
     if CERTIFICATE in [path.name for path in tables]:
         raise UsageError(
             f"The folder {folder} is a split.", f"Name one of its parts, for instance {folder / 'train.jsonl'}."
@@ -107,7 +120,7 @@ def _documents(folder: Path) -> list[tuple[Path, str]]:
             f"The folder {folder} holds tables: {', '.join(path.name for path in tables[:5])}.",
             "Name the files: a folder may mix training and test rows. Folders are read for .txt and .md files only.",
         )
-    documents = [(path, str(path)) for path in inside if _file_type(path) in DOCUMENTS]
+    documents = [(path, str(path)) for path in inside if file_type(path) in DOCUMENTS]
     if not documents:
         raise UsageError(
             f"The folder {folder} holds no .{', .'.join(DOCUMENTS)} files.", "Give another folder, or files."
@@ -119,42 +132,56 @@ def _read_file(
     path: Path, name: str, mapping: Mapping | None, shape: Shape | None, problems: Problems
 ) -> Iterator[Record]:
     errors = problems.errors
-    if not _file_type(path):
-        raise UsageError(
-            f"The name of {name} does not say of what type the file is.",
-            f"End it in one of .{', .'.join(sorted(CONTAINERS))}.",
-        )
-    rows = CONTAINERS.load(_file_type(path))(path, name, problems)
-    first = next(rows, None)
-    if first is None:
+    rows = CONTAINERS.load(container_of(path, name))(path, name, problems)
+    head = list(islice(rows, SNIFFED_ROWS if mapping is None else 1))
+    if not head:
         if problems.errors == errors:
             problems.add("empty-file", Origin(name, 0), "no rows")
         return
-    rows = chain([first], rows)
-    if mapping is None:
-        parsed = _parse(rows, shape, problems)
-    else:
-        parsed = (apply(mapping, row.values, Site(problems, row.origin)) for row in rows)
-    yield from (record for record in parsed if record is not None)
+    parser = parser_of(head, mapping, shape, problems)
+    if parser is not None:
+        parsed = (parser.parse(row, problems) for row in chain(head, rows))
+        yield from (record for record in parsed if record is not None)
 
 
-def _parse(rows: Iterator[Row], shape: Shape | None, problems: Problems) -> Iterator[Record | None]:
-    """Records in the given format, or in the one that most of the first rows have."""
-    head = list(islice(rows, SNIFFED_ROWS))
-    chosen = shape or sniff(head)
-    if chosen is None:
-        columns = ", ".join(map(str, head[0].values))
-        problems.add(
-            "unknown-format", head[0].origin, f"the columns are: {columns}. {_nearest_format(head[0])}".strip()
-        )
-        return
-    for row in chain(head, rows):
-        other = None if shape or chosen.accepts(row.values) else sniff([row])
+@dataclass(frozen=True)
+class RowParser:
+    """How the rows of one file become records: by a mapping, or in the format called `shape`; picklable.
+
+    given: the user said the format, so that rows of another one are read as broken rows of this one.
+    """
+
+    mapping: Mapping | None
+    shape: str = ""
+    given: bool = False
+
+    def parse(self, row: Row, problems: Problems) -> Record | None:
+        """The record in a row, or None after reporting what is wrong with it."""
         site = Site(problems, row.origin)
+        if self.mapping is not None:
+            return apply(self.mapping, row.values, site)
+        shape = SHAPES.load(self.shape)
+        other = None if self.given or shape.accepts(row.values) else sniff([row])
         if other is None:
-            yield chosen.parse(row.values, site)
-        else:
-            site.add("format-mismatch", f"a row of format {other.name} in a file of format {chosen.name}")
+            return shape.parse(row.values, site)
+        site.add("format-mismatch", f"a row of format {other.name} in a file of format {shape.name}")
+        return None
+
+
+def parser_of(
+    head: Sequence[Row], mapping: Mapping | None, shape: Shape | None, problems: Problems
+) -> RowParser | None:
+    """The parser of a file whose first rows are `head`, or None after reporting that their format is not known."""
+    if mapping is not None:
+        return RowParser(mapping)
+    chosen = shape or sniff(head)
+    if chosen is not None:
+        return RowParser(None, chosen.name, shape is not None)
+    columns = ", ".join(islice(map(str, head[0].values), SHOWN_COLUMNS))
+    more = f" and {len(head[0].values) - SHOWN_COLUMNS:,} more" if len(head[0].values) > SHOWN_COLUMNS else ""
+    message = f"the columns are: {columns}{more}. {_nearest_format(head[0])}".strip()
+    problems.add("unknown-format", head[0].origin, message)
+    return None
 
 
 def sniff(rows: Sequence[Row]) -> Shape | None:
@@ -175,7 +202,7 @@ def _nearest_format(row: Row) -> str:
     for name in SHAPES:
         example = SHAPES.load(name).example
         absent = [key for key in example if key not in row.values]
-        for column in row.values if len(absent) == 1 else ():
+        for column in islice(row.values, SHOWN_COLUMNS) if len(absent) == 1 else ():
             likeness = SequenceMatcher(None, absent[0], str(column)).ratio()
             candidates.append((likeness if column not in example else 0.0, name, absent[0], column))
     likeness, name, key, column = max(candidates, default=(0.0, "", "", ""))

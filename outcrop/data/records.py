@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant"]
@@ -103,3 +103,18 @@ def parts(record: Record) -> list[Part]:
         name = "system" if message.role == "system" else f"{message.role} turn {seen[message.role]}"
         named.append(Part(name, message.content))
     return named
+
+
+def with_texts(record: Record, texts: Sequence[str]) -> Record:
+    """The record with other texts, one for each of `parts(record)`; everything else stays."""
+    if isinstance(record, Pair):
+        return replace(record, prompt=texts[0], completion=texts[1])
+    if isinstance(record, Text):
+        return replace(record, text=texts[0])
+    turns = zip(record.messages, texts, strict=True)
+    return replace(record, messages=tuple(replace(message, content=text) for message, text in turns))
+
+
+def is_answer(field: str) -> bool:
+    """Whether a part, by its name, is something to learn as an answer: a completion, or a turn of the assistant."""
+    return field == "completion" or field.startswith("assistant")

@@ -18,6 +18,9 @@ RUN, RESULT = "run", "result.json"
 
 Checkpoints are removed when the run has ended."""
 
+STAGES = "stages"
+"""Inside RUN: the shards of a preparation that is under way."""
+
 LOCK = "lock"
 """Locked by the process that works here; the system lets go of it when that process ends, however it ends."""
 
@@ -26,8 +29,8 @@ LOCK = "lock"
 def run_folder(
     to: str, *, overwrite: bool, resume: bool, inputs: Iterable[str] = (), listener: Listener = ignore
 ) -> Iterator[Path]:
-    """The folder to work in. It becomes `to` if the block ends well. If training fails it stays for --resume; if
-    nothing was trained yet, it vanishes. inputs: what the run reads, which is never overwritten.
+    """The folder to work in. It becomes `to` if the block ends well. If the work fails it stays for --resume; if there
+    is neither a checkpoint nor a finished shard yet, it vanishes. inputs: what the run reads, never overwritten.
 
     An interruption or error gets a note on what is kept. Raises UsageError where `to` is taken or cannot be made,
     an unfinished run is in the way, or another process is at work there.
@@ -44,22 +47,24 @@ def run_folder(
     with _locked(partial):
         if not resume:
             _empty(partial)
-        elif not _checkpoints(partial):
+        elif not _kept(partial):
             message = f"There is no checkpoint in {partial}: nothing is resumed, the run starts from the beginning."
             listener({"event": "warning", "code": "nothing-to-resume", "message": message})
         try:
             yield partial
         except BaseException as error:
-            kept = _checkpoints(partial)
+            kept = _kept(partial)
             if not kept:
                 shutil.rmtree(partial)
             if kept or isinstance(error, KeyboardInterrupt):
-                error.add_note(_kept(partial, kept))
+                error.add_note(kept or "Nothing was finished yet, so nothing is kept.")
             raise
         for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
             leftover.unlink()
-        for folder in ("checkpoints", "tokens"):
+        for folder in ("checkpoints", "tokens", STAGES):
             shutil.rmtree(partial / RUN / folder, ignore_errors=True)
+        if not any((partial / RUN).iterdir()):
+            (partial / RUN).rmdir()
         for file in partial.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written with no rights for others
         if target.exists():
@@ -67,15 +72,16 @@ def run_folder(
         os.replace(partial, target)
 
 
-def _checkpoints(partial: Path) -> list[Path]:
-    return sorted((partial / RUN / "checkpoints").glob("step-*"))
-
-
-def _kept(partial: Path, checkpoints: Sequence[Path]) -> str:
-    if not checkpoints:
-        return "No checkpoint was written yet, so nothing is kept."
-    step = int(checkpoints[-1].name.removeprefix("step-"))
-    return f"The checkpoint of step {step:,} is kept in {partial}: the same command with --resume goes on from there."
+def _kept(partial: Path) -> str:
+    """What of an unfinished run is kept, and how to go on; empty where there is nothing."""
+    checkpoints = sorted((partial / RUN / "checkpoints").glob("step-*"))
+    if checkpoints:
+        what = f"The checkpoint of step {int(checkpoints[-1].name.removeprefix('step-')):,} is"
+    elif shards := sum(1 for _ in (partial / RUN / STAGES).glob("*/*.json")):
+        what = f"{shards:,} finished shards are"
+    else:
+        return ""
+    return f"{what} kept in {partial}: the same command with --resume goes on from there."
 
 
 @contextmanager

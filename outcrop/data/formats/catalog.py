@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from outcrop.core.catalog import Catalog
-from outcrop.data.formats.container import Container
+from outcrop.data.formats.container import Container, TextSource
 from outcrop.data.formats.shape import Shape
 
 HERE = "outcrop.data.formats"
@@ -22,6 +22,16 @@ CONTAINERS: Catalog[Container] = Catalog(
         "markdown": f"{HERE}.documents:rows",
     },
 )
+
+TEXTS: Catalog[TextSource] = Catalog(
+    "file type of JSON texts",
+    {
+        "jsonl": f"{HERE}.jsonl:texts",
+        "ndjson": f"{HERE}.jsonl:texts",
+        "json": f"{HERE}.json_array:texts",
+    },
+)
+"""The containers whose rows are JSON texts, which can be found first and parsed elsewhere."""
 
 DOCUMENTS = ("txt", "md", "markdown")
 """The file types of which a folder may be read as a whole."""

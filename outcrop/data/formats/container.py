@@ -42,6 +42,14 @@ class Line(NamedTuple):
     origin: Origin
 
 
+class TextSource(Protocol):
+    """The unparsed rows of a file: its lines, or the elements of its array."""
+
+    def __call__(self, path: Path, name: str, problems: Problems) -> Iterator[Line]:
+        """Rows as bytes with their origins; what is no row is reported."""
+        ...
+
+
 @contextmanager
 def opened(path: Path, name: str, problems: Problems) -> Iterator[BinaryIO]:
     """The decompressed bytes of a file. Damage in the compression is reported, and reading ends there."""

@@ -18,10 +18,15 @@ STRUCTURE = re.compile(rb'\\.|["\[\]{},\n]', re.DOTALL)
 
 def rows(path: Path, name: str, problems: Problems) -> Iterator[Row]:
     """The objects of a .json file that holds one array; the line is where the object begins."""
+    for element in texts(path, name, problems):
+        if row := parse_object(element.content, element.origin, problems):
+            yield row
+
+
+def texts(path: Path, name: str, problems: Problems) -> Iterator[Line]:
+    """The elements of the array in a .json file, each to be parsed by `parse_object`."""
     with opened(path, name, problems) as stream:
-        for element in Elements(stream, name, problems):
-            if row := parse_object(element.content, element.origin, problems):
-                yield row
+        yield from Elements(stream, name, problems)
 
 
 class Elements:

@@ -1,0 +1,1 @@
+"""Steps of a preparation: each one alone changes, drops or only counts."""

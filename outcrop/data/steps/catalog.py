@@ -1,0 +1,20 @@
+"""The steps by name, in the order of the default chain. A new one is one file and one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from outcrop.core.catalog import Catalog
+from outcrop.data.steps.step import Step
+
+HERE = "outcrop.data.steps"
+
+STEPS: Catalog[type[Step[Any]]] = Catalog(
+    "step",
+    {
+        "clean": f"{HERE}.clean:Clean",
+    },
+)
+
+DEFAULT_CHAIN = ("clean",)
+"""The steps of a preparation that says nothing else."""
