@@ -1,8 +1,4 @@
-"""Near-duplicates: MinHash finds candidates, true Jaccard similarity decides, union-find makes clusters.
-
-Broder 1997, "On the resemblance and containment of documents"; banding as in Leskovec, Rajaraman, Ullman, Mining of
-Massive Datasets, ch. 3. With 25 bands of 5 values a pair at similarity 0.85 is missed once in two million.
-"""
+"""Near-duplicates: MinHash finds candidates, true Jaccard similarity decides, union-find makes clusters."""
 
 from __future__ import annotations
 
@@ -12,20 +8,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.data.minhash import BANDS, Signatures, band_keys, signatures
 from outcrop.data.shingles import FlatShingles, Hashes, Shingler, distinct, jaccard, normalise
 
 THRESHOLD = 0.85
-BANDS, BAND_WIDTH = 25, 5
-PERMUTATIONS = BANDS * BAND_WIDTH
 SLACK = 0.1
 """How far a signature's estimate may lie below the threshold: three standard errors of 125 permutations at 0.85."""
 
 WINDOW = 64
 """In a bucket of more rows than this, each is compared with so many that follow it in the order of signatures."""
 
-SEED = 7
 Rows = NDArray[np.int64]
-Signatures = NDArray[np.uint32]
 
 
 class Pairs(NamedTuple):
@@ -49,7 +42,7 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> Rows:
     roots = list(range(len(different)))
     sets: dict[int, Hashes] = {}
     rejected: set[tuple[int, int]] = set()
-    for pairs in similar_pairs(signatures(flat), threshold - SLACK):
+    for pairs in similar_pairs(signatures(flat.hashes, flat.offsets), threshold - SLACK):
         for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True):
             left, right = _root(roots, pair[0]), _root(roots, pair[1])
             if left == right or pair in rejected:
@@ -63,25 +56,9 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> Rows:
     return np.array([clustered[position[int(row)]] for row in groups], dtype=np.int64)
 
 
-def signatures(flat: FlatShingles) -> Signatures:
-    """MinHash signatures, one row of PERMUTATIONS values per text."""
-    import rensa
-
-    if len(flat.offsets) == 1:
-        return np.empty((0, PERMUTATIONS), np.uint32)
-    offsets = flat.offsets.astype(np.uint64)
-    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(flat.hashes, offsets, PERMUTATIONS, SEED)
-    return np.array(matrix.to_rows(), dtype=np.uint32)
-
-
 def similar_pairs(matrix: Signatures, floor: float) -> Iterator[Pairs]:
     """Pairs whose estimated similarity is at least `floor`, band by band; a pair may come several times."""
-    keys = np.empty((len(matrix), BANDS), dtype=np.uint64)
-    for band in range(BANDS):
-        key = np.zeros(len(matrix), dtype=np.uint64)
-        for column in range(band * BAND_WIDTH, (band + 1) * BAND_WIDTH):
-            key = key * np.uint64(0x100000001B3) + matrix[:, column]
-        keys[:, band] = key
+    keys = band_keys(matrix)
     for band in range(BANDS):
         # Rows of a bucket stand side by side, ordered by the next band, so that the most alike are the nearest.
         order = np.lexsort((keys[:, (band + 1) % BANDS], keys[:, band]))

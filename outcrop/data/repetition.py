@@ -10,7 +10,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-from outcrop.data.neighbours import THRESHOLD, Signatures, signatures, similar_pairs
+from outcrop.data.minhash import Signatures, signatures
+from outcrop.data.neighbours import THRESHOLD, similar_pairs
 from outcrop.data.problems import Problems
 from outcrop.data.records import Origin, Record, Text, answer_text, prompt_text
 from outcrop.data.shingles import Shingler, normalise
@@ -120,7 +121,8 @@ class Repetition:
         if self._batch:
             # The first batch decides on the frame: a later one would make other shingles of the same text.
             self._shingler = self._shingler or Shingler.fit(self._batch)
-            self._signatures.append(signatures(self._shingler.flat(self._batch)))
+            flat = self._shingler.flat(self._batch)
+            self._signatures.append(signatures(flat.hashes, flat.offsets))
         self._batch, self._characters = [], 0
 
     def _report(self, code: str, index: int, message: str) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outcrop.data.crossing import crossing_pairs
-from outcrop.data.neighbours import THRESHOLD, clusters, signatures, similar_pairs
+from outcrop.data.minhash import signatures
+from outcrop.data.neighbours import THRESHOLD, clusters, similar_pairs
 from outcrop.data.shingles import Shingler, jaccard, normalise
 from tests.data.corpus import prompts
 
@@ -100,7 +101,11 @@ def test_signatures_estimate_similarity() -> None:
     left = prompts()[0] * 4
     right = left.replace("train", "tram", 2)
     flat = Shingler().flat([normalise(left), normalise(right)])
-    (estimate,) = {float(pairs.estimate[0]) for pairs in similar_pairs(signatures(flat), 0.5) if len(pairs.left)}
+    (estimate,) = {
+        float(pairs.estimate[0])
+        for pairs in similar_pairs(signatures(flat.hashes, flat.offsets), 0.5)
+        if len(pairs.left)
+    }
     assert estimate == pytest.approx(similarity_by_hand(left, right), abs=0.13)
 
 

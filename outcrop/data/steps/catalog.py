@@ -13,8 +13,9 @@ STEPS: Catalog[type[Step[Any]]] = Catalog(
     "step",
     {
         "clean": f"{HERE}.clean:Clean",
+        "dedupe": f"{HERE}.dedupe:Dedupe",
     },
 )
 
-DEFAULT_CHAIN = ("clean",)
+DEFAULT_CHAIN = ("clean", "dedupe")
 """The steps of a preparation that says nothing else."""

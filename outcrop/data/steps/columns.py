@@ -33,7 +33,15 @@ class Columns:
 
     def joined(self, name: str) -> NDArray[Any]:
         """A column with one entry per row, over all shards."""
-        return np.concatenate([shard[name] for shard in self.shards()])
+        whole: NDArray[Any] | None = None
+        filled, counts = 0, [len(shard[name]) for shard in self.shards()]
+        for shard in self.shards():
+            piece = shard[name]
+            if whole is None:
+                whole = np.empty((sum(counts), *piece.shape[1:]), piece.dtype)
+            whole[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return np.empty(0) if whole is None else whole
 
     def starts(self, name: str) -> NDArray[np.int64]:
         """The number of each shard's first row, by the offsets of a ragged column; the last entry is all rows."""
