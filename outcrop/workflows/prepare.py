@@ -22,6 +22,7 @@ from outcrop.data.pipeline.runner import Run
 from outcrop.data.reading import Paths
 from outcrop.data.records import Record
 from outcrop.data.steps.step import Tools
+from outcrop.models.token_counting import token_counter
 from outcrop.workflows.run_folder import RUN, STAGES, run_folder
 
 STATE = "state.json"
@@ -67,7 +68,7 @@ def prepare(
     names = [str(path) for path, _ in inputs.files()]
     parameters = [vars(entry) for entry in made.resolved()]
     listener({"event": "resolved", "parameters": parameters})
-    tools = Tools(predicates=tuple(predicates))
+    tools = Tools(token_counter, tuple(predicates))
     with run_folder(str(to), overwrite=overwrite, resume=resume, inputs=names) as partial:
         stages = partial / RUN / STAGES
         stages.mkdir(parents=True, exist_ok=True)

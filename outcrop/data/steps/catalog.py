@@ -13,9 +13,10 @@ STEPS: Catalog[type[Step[Any]]] = Catalog(
     "step",
     {
         "clean": f"{HERE}.clean:Clean",
+        "filter": f"{HERE}.filter:Filter",
         "dedupe": f"{HERE}.dedupe:Dedupe",
     },
 )
 
-DEFAULT_CHAIN = ("clean", "dedupe")
+DEFAULT_CHAIN = ("clean", "filter", "dedupe")
 """The steps of a preparation that says nothing else."""
