@@ -58,6 +58,15 @@ SetOption = Annotated[
         help="A parameter of a step; wins over --recipe. Repeatable.",
     ),
 ]
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        metavar="FILE|DIR",
+        rich_help_panel=CHAIN,
+        help="A sealed test or benchmark of which no row may be held (step decontaminate). Repeatable.",
+    ),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", metavar="N", min=1, help="Processes. Default: as many as processors.")
 ]
@@ -74,8 +83,18 @@ def prepare_files(
     steps: StepsOption = "",
     recipe: RecipeOption = None,
     assignments: SetOption = None,
+    against: AgainstOption = None,
     diff: DiffOption = False,
-    workers: WorkersOption = None,
+    workers: AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against",
+        metavar="FILE|DIR",
+        rich_help_panel=CHAIN,
+        help="A sealed test or benchmark of which no row may be held (step decontaminate). Repeatable.",
+    ),
+]
+WorkersOption = None,
     resume: ResumeOption = False,
     columns: MapOption = "",
     template: TemplateOption = "",
@@ -92,12 +111,15 @@ def prepare_files(
     if diff and output == "json":
         raise UsageError("--diff is for people.", f"Read {CHANGES_FILE} in the folder.")
     settings = parse_assignments(assignments or ())
+    sources = {step: dict.fromkeys(values, "--set") for step, values in settings.items()}
+    if against:
+        settings.setdefault("decontaminate", {})["against"] = against
+        sources.setdefault("decontaminate", {})["against"] = "--against"
     with progress(message_console(), verbose=verbose) as listener:
         result = prepare(
             files, to, ColumnMapping.from_text(columns, template, roles), record_format or None,
             [name.strip() for name in steps.split(",")] if steps else None, settings, recipe,
-            {step: dict.fromkeys(values, "--set") for step, values in settings.items()},
-            workers=workers, listener=listener, overwrite=overwrite, resume=resume,
+            sources, workers=workers, listener=listener, overwrite=overwrite, resume=resume,
         )  # fmt: skip
     if output == "json":
         print_json(result.as_dict())

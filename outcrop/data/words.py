@@ -91,22 +91,31 @@ def mixed(values: Hashes) -> Hashes:
 def _batch(texts: Sequence[str]) -> Bags:
     """The bags of up to BATCH_TEXTS texts."""
     words = [spelled(text) for text in texts]
-    joined = " ".join(words)
-    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    hashes, numeric = _hashed(" ".join(words))
+    counts = np.array([text.count(" ") + 1 for text in words], dtype=np.int64)
+    row = np.repeat(np.arange(len(words), dtype=np.uint64), counts)
+    offsets = _offsets(counts)
+    numbers = np.add.reduceat(np.where(numeric, mixed(hashes), np.uint64(0)), offsets[:-1])
+    return Bags(_numbered(row, hashes), offsets, numbers)
+
+
+def word_hashes(words: str) -> Hashes:
+    """The hash of each word of a `spelled` text, in order."""
+    return _hashed(words)[0]
+
+
+def _hashed(words: str) -> tuple[Hashes, NDArray[np.bool_]]:
+    """For each word between single spaces its hash, and whether it has a digit."""
+    codes = np.frombuffer(words.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     gaps = np.flatnonzero(codes == ord(" "))
     starts = np.concatenate([[0], gaps + 1])
     lengths = np.diff(np.concatenate([starts, [len(codes) + 1]])) - 1
     place = np.arange(len(codes)) - np.repeat(starts, lengths + 1)[: len(codes)]
     terms = mixed(codes + FACTOR * (place + 1).astype(np.uint64))
     terms[gaps] = 0
-    hashes = np.add.reduceat(terms, starts)
-    counts = np.array([text.count(" ") + 1 for text in words], dtype=np.int64)
-    row = np.repeat(np.arange(len(words), dtype=np.uint64), counts)
     digits = (codes >= ord("0")) & (codes <= ord("9"))
     numeric = np.maximum.reduceat(digits.view(np.uint8), starts).astype(bool)
-    offsets = _offsets(counts)
-    numbers = np.add.reduceat(np.where(numeric, mixed(hashes), np.uint64(0)), offsets[:-1])
-    return Bags(_numbered(row, hashes), offsets, numbers)
+    return np.add.reduceat(terms, starts), numeric
 
 
 def _numbered(row: Hashes, hashes: Hashes) -> Hashes:

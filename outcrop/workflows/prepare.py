@@ -65,7 +65,7 @@ def prepare(
     """
     made = chain(steps, settings, Path(recipe) if recipe else None, sources)
     inputs = Inputs(data, mapping, format)
-    names = [str(path) for path, _ in inputs.files()]
+    names = [str(path) for path, _ in inputs.files()] + [str(path) for path in _read_by_steps(made)]
     parameters = [vars(entry) for entry in made.resolved()]
     listener({"event": "resolved", "parameters": parameters})
     tools = Tools(token_counter, tuple(predicates))
@@ -82,6 +82,10 @@ def prepare(
     return PrepareResult(Path(to), account)
 
 
+def _read_by_steps(made: Chain) -> list[Path]:
+    return [path for link in made.links for path in link.files()]
+
+
 def _facts(inputs: Inputs, made: Chain) -> dict[str, Any]:
     """What decides the bytes of every shard."""
     return {
@@ -90,6 +94,7 @@ def _facts(inputs: Inputs, made: Chain) -> dict[str, Any]:
         "inputs": [{"file": name, "digest": digest(path)} for path, name in inputs.files()],
         "mapping": inputs.mapping.model_dump(mode="json") if inputs.mapping else None,
         "format": inputs.format,
+        "files of steps": [[str(path), digest(path)] for path in _read_by_steps(made)],
         "chain": [[link.name, link.spec.model_dump(mode="json")] for link in made.links],
     }
 

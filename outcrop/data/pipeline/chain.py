@@ -35,6 +35,10 @@ class Link:
             raise TypeError(f"{self.name} is neither a row step nor a set step")
         return step
 
+    def files(self) -> list[Path]:
+        """What the step reads beside the records."""
+        return STEPS.load(self.name).files_of(self.spec)
+
 
 @dataclass(frozen=True)
 class Chain:

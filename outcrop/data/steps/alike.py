@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.data.minhash import SLACK, band_keys, bytes_of, signatures
-from outcrop.data.records import Record, Text, answer_text, prompt_text
-from outcrop.data.shingles import normalise
+from outcrop.data.records import Record, answer_text, prompt_text
+from outcrop.data.shingles import Shingler, normalise
 from outcrop.data.steps.columns import Arrays, Columns
 from outcrop.data.words import bags, share_to_keep, similarity
 
@@ -29,9 +29,7 @@ Rows = NDArray[np.int64]
 
 
 def compared(record: Record, on: On) -> list[str]:
-    """The texts of a record that are compared: prompt, answer or both; of unlabelled text the text itself."""
-    if isinstance(record, Text):
-        return [record.text]
+    """The texts of a record that are compared: prompt, answer or both; unlabelled text is a prompt without answer."""
     chosen = {"both": (prompt_text, answer_text), "prompt": (prompt_text,), "completion": (answer_text,)}[on]
     return [text(record) for text in chosen]
 
@@ -42,18 +40,38 @@ def key_of(texts: Sequence[str]) -> int:
     return int.from_bytes(blake2b(joined, digest_size=8).digest(), "big")
 
 
+class Frame(NamedTuple):
+    """What nearly all texts begin and end with (an instruction, a cue): left out, or short rows would look alike."""
+
+    prefix: str = ""
+    suffix: str = ""
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> Frame:
+        """The frame of a sample."""
+        found = Shingler.fit(normalise(text) for text in texts)
+        return cls(found.prefix, found.suffix)
+
+    def body(self, text: str) -> str:
+        """The normalised text without the frame; the whole where nothing else is in it."""
+        whole = normalise(text)
+        return whole.removeprefix(self.prefix).removesuffix(self.suffix) or whole
+
+
 @dataclass(frozen=True)
 class MeasureAlike:
     """Makes the columns by which rows are compared. keep_one_in: the share of the words; 0 compares exactly only."""
 
     on: On
+    frames: tuple[Frame, ...]
     keep_one_in: int
 
     @classmethod
     def fit(cls, on: On, sample: Sequence[Record], *, near: bool) -> MeasureAlike:
         """For rows like the sample."""
-        texts = [text for record in sample for text in compared(record, on)]
-        return cls(on, share_to_keep(texts) if near else 0)
+        texts = [compared(record, on) for record in sample]
+        frames = tuple(Frame.fit(column) for column in zip(*texts, strict=True)) if near else ()
+        return cls(on, frames, share_to_keep([text for each in texts for text in each]) if near else 0)
 
     def __call__(self, records: Sequence[Record]) -> Arrays:
         """`key`, `size` (characters) and, where near rows are looked for, bags, band keys and signatures."""
@@ -64,13 +82,14 @@ class MeasureAlike:
         }
         if not self.keep_one_in:
             return columns
-        fields = range(max((len(each) for each in texts), default=1))
-        found = [bags([each[min(field, len(each) - 1)] for each in texts], self.keep_one_in) for field in fields]
-        for field, bag in enumerate(found):
+        found = []
+        for field, frame in enumerate(self.frames):
+            bag = bags([frame.body(each[field]) for each in texts], self.keep_one_in)
             columns[f"words{field}"] = (bag.hashes >> np.uint64(32)).astype(np.uint32)
             columns[f"words{field}.offsets"] = bag.offsets
             columns[f"numbers{field}"] = bag.numbers
-        hashes, offsets = _united([(bag.hashes, bag.offsets) for bag in found])
+            found.append((bag.hashes, bag.offsets))
+        hashes, offsets = _united(found)
         matrix = signatures(hashes, offsets)
         return columns | {"bands": band_keys(matrix), "signature": bytes_of(matrix)}
 

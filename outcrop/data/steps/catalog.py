@@ -15,6 +15,7 @@ STEPS: Catalog[type[Step[Any]]] = Catalog(
         "clean": f"{HERE}.clean:Clean",
         "filter": f"{HERE}.filter:Filter",
         "dedupe": f"{HERE}.dedupe:Dedupe",
+        "decontaminate": f"{HERE}.decontaminate:Decontaminate",
     },
 )
 

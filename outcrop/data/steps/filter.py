@@ -111,6 +111,11 @@ class Filter(RowStep[FilterSpec]):
             "repetition": given.repetition, "listed-word": given.listed_words,
         }  # fmt: skip
 
+    @classmethod
+    def files_of(cls, spec: FilterSpec) -> list[Path]:
+        """The list of words, where one is given."""
+        return [Path(spec.word_list)] if spec.word_list else []
+
     def __getstate__(self) -> tuple[FilterSpec, Tools]:
         return self.spec, self.tools
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -78,6 +79,11 @@ class Step(ABC, Generic[S]):
     def __init__(self, spec: S | None = None, tools: Tools = NO_TOOLS) -> None:
         self.spec: S = self.spec_type() if spec is None else spec  # type: ignore[assignment]
         self.tools = tools
+
+    @classmethod
+    def files_of(cls, spec: S) -> list[Path]:
+        """What a step with these parameters reads beside the records."""
+        return []
 
 
 class RowStep(Step[S]):
