@@ -85,16 +85,7 @@ def prepare_files(
     assignments: SetOption = None,
     against: AgainstOption = None,
     diff: DiffOption = False,
-    workers: AgainstOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--against",
-        metavar="FILE|DIR",
-        rich_help_panel=CHAIN,
-        help="A sealed test or benchmark of which no row may be held (step decontaminate). Repeatable.",
-    ),
-]
-WorkersOption = None,
+    workers: WorkersOption = None,
     resume: ResumeOption = False,
     columns: MapOption = "",
     template: TemplateOption = "",
