@@ -21,6 +21,7 @@ class Catalog(Generic[T]):
     def __init__(self, kind: str, table: Mapping[str, str]) -> None:
         self.kind = kind
         self._table = dict(table)
+        self._loaded: dict[str, T] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._table)
@@ -32,5 +33,7 @@ class Catalog(Generic[T]):
         """Import and return the entry. Raises UsageError for an unknown name, with a suggestion."""
         if name not in self._table:
             raise UsageError(f"Unknown {self.kind}: {name}.", did_you_mean(name, self._table))
-        module, _, attribute = self._table[name].partition(":")
-        return cast(T, getattr(import_module(module), attribute))
+        if name not in self._loaded:
+            module, _, attribute = self._table[name].partition(":")
+            self._loaded[name] = cast(T, getattr(import_module(module), attribute))
+        return self._loaded[name]

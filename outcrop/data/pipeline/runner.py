@@ -21,7 +21,7 @@ from outcrop.data.pipeline.account import READ, Account, StepAccount, merge
 from outcrop.data.pipeline.blocks import Block, Inputs, Listing, blocks
 from outcrop.data.pipeline.chain import Chain, Link
 from outcrop.data.pipeline.pool import Pool
-from outcrop.data.pipeline.shards import Mask, Shard
+from outcrop.data.pipeline.shards import COLUMNS, Mask, Shard, Stored
 from outcrop.data.problems import Problems
 from outcrop.data.records import Origin, Record
 from outcrop.data.steps.columns import Columns
@@ -170,8 +170,9 @@ class Run:
             tasks.MeasureTask(folder, number, source, mask, measure, self._names)
             for number, (source, mask) in enumerate(stage.sources())
         )
-        self.shards(tasks.write_columns, made, f"{link.name}: measuring", stage.rows)
-        columns = Columns([Shard(folder, number).columns for number in range(len(stage.shards))])
+        accounts = self.shards(tasks.write_columns, made, f"{link.name}: measuring", stage.rows)
+        places = (Shard(folder, number).path(COLUMNS) for number in range(len(accounts)))
+        columns = Columns([Stored(place, each["arrays"]) for place, each in zip(places, accounts, strict=True)])
         self.listener({"event": "stage", "title": f"{link.name}: deciding on {stage.rows:,} rows"})
         decision = step.decide(columns)
         self._record(folder, link.name, decision, columns, stage.rows)

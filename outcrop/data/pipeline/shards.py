@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Te
 from outcrop.data.steps.columns import Arrays
 
 Mask = NDArray[np.bool_]
+Index = dict[str, tuple[str, list[int], int]]
+"""Of each array its type, its shape and its place in the file."""
+
+COLUMNS = "columns"
 MARK = "json"
 """The suffix of the file that is written last; its digests say that the shard is whole."""
 
@@ -33,7 +39,7 @@ def encode(record: Record) -> str:
 
 def decode(line: bytes) -> Record:
     """The record in a line of `encode`."""
-    kind, file, number, *content = json.loads(line)
+    kind, file, number, *content = json.loads(line.decode())
     origin = Origin(file, number)
     if kind == "p":
         return Pair(content[0], content[1], origin, content[2])
@@ -84,30 +90,36 @@ class Shard:
             if mask is None or mask[index]:
                 yield decode(line)
 
-    def write_columns(self, arrays: Arrays) -> None:
-        """Write arrays."""
-        with self.path("columns.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **dict(arrays))
+    def write_columns(self, arrays: Arrays) -> Index:
+        """Write arrays one after the other; returns where each of them is."""
+        index: Index = {}
+        with self.path(COLUMNS).open("wb") as file:
+            for name, values in arrays.items():
+                index[name] = values.dtype.str, list(values.shape), file.tell()
+                values.tofile(file)
+        return index
 
-    def columns(self) -> Arrays:
-        """The arrays; each is read when it is asked for."""
-        return Stored(self.path("columns.npz"))
 
+class Stored:
+    """Arrays in the file of a shard, read when they are asked for."""
 
-class Stored(Mapping[str, NDArray[Any]]):
-    """Arrays in a file, each read when it is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, index: Index) -> None:
+        self._path, self._index = path, index
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        with np.load(self._path) as arrays:
-            found: NDArray[Any] = arrays[name]
-            return found
+        kind, shape, place = self._index[name]
+        values: NDArray[Any] = np.fromfile(self._path, kind, math.prod(shape), offset=place).reshape(shape)
+        return values
 
     def __iter__(self) -> Iterator[str]:
-        with np.load(self._path) as arrays:
-            return iter(arrays.files)
+        return iter(self._index)
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def part(self, name: str, start: int, end: int) -> NDArray[Any]:
+        """The entries from start to end of a flat array."""
+        kind, _, place = self._index[name]
+        width = np.dtype(kind).itemsize
+        file = os.open(self._path, os.O_RDONLY)
+        try:
+            return np.frombuffer(os.pread(file, (end - start) * width, place + start * width), kind)
+        finally:
+            os.close(file)

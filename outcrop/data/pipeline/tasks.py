@@ -18,13 +18,13 @@ from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.pipeline.account import READ, Account, StepAccount
 from outcrop.data.pipeline.blocks import Block, Found, Listing
 from outcrop.data.pipeline.chain import Link
-from outcrop.data.pipeline.shards import Mask, Shard, encode
+from outcrop.data.pipeline.shards import COLUMNS, Mask, Shard, encode
 from outcrop.data.records import Origin, Record
 from outcrop.data.split import FORMAT_OF
 from outcrop.data.steps.catalog import STEPS
 from outcrop.data.steps.step import Change, Measure, Outcome, RowStep, Tools
 
-ROWS, DROPPED, CHANGES, COLUMNS = "rows", "dropped", "changes", "columns.npz"
+ROWS, DROPPED, CHANGES = "rows", "dropped", "changes"
 
 
 class Applied(NamedTuple):
@@ -175,8 +175,8 @@ def write_columns(task: MeasureTask) -> Done:
         "place.line": np.array([record.origin.line for record in records], dtype=np.int64),
     }
     shard = Shard(task.folder, task.number)
-    shard.write_columns({**task.measure(records), **places})
-    account = {"rows": len(records)}
+    index = shard.write_columns({**task.measure(records), **places})
+    account = {"rows": len(records), "arrays": index}
     shard.finish(account, [COLUMNS])
     return Done(task.number, account)
 

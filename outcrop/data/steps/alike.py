@@ -122,8 +122,7 @@ class Likeness:
         self._columns = columns
         self._threshold = threshold
         self._signature = columns.joined("signature")
-        first = next(columns.shards())
-        self._fields = [name for name in first if name.startswith("words") and not name.endswith(".offsets")]
+        self._fields = [name for name in columns.names() if name.startswith("words") and not name.endswith(".offsets")]
         self._numbers = [columns.joined(name.replace("words", "numbers")) for name in self._fields] if numbers else []
 
     def best(self, row: int, candidates: Sequence[int]) -> Match | None:

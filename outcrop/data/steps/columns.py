@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,59 +11,62 @@ from numpy.typing import NDArray
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by name. A ragged column `x` is two: `x`, flat, and `x.offsets`, one longer than the shard has rows."""
 
-Loader = Callable[[], Arrays]
 
-CACHED_SHARDS = 24
-"""Shards whose arrays are held at once."""
+class Piece(Protocol):
+    """The arrays of one shard, in memory or on disk."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]:
+        """A whole array."""
+        ...
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the arrays."""
+        ...
+
+    def part(self, name: str, start: int, end: int) -> NDArray[Any]:
+        """The entries from start to end of a flat array."""
+        ...
+
+
+class Held(dict[str, NDArray[Any]]):
+    """The arrays of one shard in memory."""
+
+    def part(self, name: str, start: int, end: int) -> NDArray[Any]:
+        """The entries from start to end of a flat array."""
+        entries: NDArray[Any] = self[name][start:end]
+        return entries
 
 
 class Columns:
-    """The columns of all shards; rows are numbered through. Shards are loaded on demand, and let go."""
+    """The columns of all shards; rows are numbered through. What is long stays where it is."""
 
-    def __init__(self, loaders: Sequence[Loader]) -> None:
-        self._loaders = loaders
-        self._cache: OrderedDict[tuple[str, int], tuple[NDArray[Any], NDArray[np.int64]]] = OrderedDict()
-        self._starts: dict[str, NDArray[np.int64]] = {}
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self._offsets: dict[str, tuple[NDArray[np.int64], list[NDArray[np.int64]]]] = {}
 
-    def shards(self) -> Iterator[Arrays]:
-        """The arrays of each shard, in order."""
-        for loader in self._loaders:
-            yield loader()
+    def names(self) -> list[str]:
+        """The names of the arrays."""
+        return list(self._pieces[0])
 
     def joined(self, name: str) -> NDArray[Any]:
         """A column with one entry per row, over all shards."""
         whole: NDArray[Any] | None = None
-        filled, counts = 0, [len(shard[name]) for shard in self.shards()]
-        for shard in self.shards():
-            piece = shard[name]
+        filled, count = 0, sum(len(piece[name]) for piece in self._pieces)
+        for piece in self._pieces:
+            entries = piece[name]
             if whole is None:
-                whole = np.empty((sum(counts), *piece.shape[1:]), piece.dtype)
-            whole[filled : filled + len(piece)] = piece
-            filled += len(piece)
+                whole = np.empty((count, *entries.shape[1:]), entries.dtype)
+            whole[filled : filled + len(entries)] = entries
+            filled += len(entries)
         return np.empty(0) if whole is None else whole
-
-    def starts(self, name: str) -> NDArray[np.int64]:
-        """The number of each shard's first row, by the offsets of a ragged column; the last entry is all rows."""
-        if name not in self._starts:
-            counts = [len(shard[f"{name}.offsets"]) - 1 for shard in self.shards()]
-            self._starts[name] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return self._starts[name]
 
     def entries(self, name: str, row: int) -> NDArray[Any]:
         """The entries of one row in a ragged column."""
-        starts = self.starts(name)
-        shard = int(np.searchsorted(starts, row, side="right")) - 1
-        flat, offsets = self._load(name, shard)
-        place = row - int(starts[shard])
-        found: NDArray[Any] = flat[offsets[place] : offsets[place + 1]]
-        return found
-
-    def _load(self, name: str, shard: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        key = (name, shard)
-        if key not in self._cache:
-            if len(self._cache) >= CACHED_SHARDS:
-                self._cache.popitem(last=False)
-            arrays = self._loaders[shard]()
-            self._cache[key] = arrays[name], arrays[f"{name}.offsets"]
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        if name not in self._offsets:
+            offsets = [piece[f"{name}.offsets"] for piece in self._pieces]
+            starts = np.concatenate([[0], np.cumsum([len(each) - 1 for each in offsets])]).astype(np.int64)
+            self._offsets[name] = starts, offsets
+        starts, offsets = self._offsets[name]
+        number = int(starts.searchsorted(row, side="right")) - 1
+        place = row - int(starts[number])
+        return self._pieces[number].part(name, int(offsets[number][place]), int(offsets[number][place + 1]))

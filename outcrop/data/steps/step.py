@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from outcrop.core.spec import Spec
 from outcrop.data.records import Record
-from outcrop.data.steps.columns import Arrays, Columns
+from outcrop.data.steps.columns import Arrays, Columns, Held
 
 S = TypeVar("S", bound=Spec)
 Rows = NDArray[np.int64]
@@ -148,12 +147,8 @@ class SetStep(Step[S]):
     def apply(self, records: Sequence[Record]) -> Decision:
         """The decision on records in memory."""
         measured = self.measure(records[:SAMPLE_ROWS])(records)
-        return self.decide(Columns([partial(_given, measured)]))
+        return self.decide(Columns([Held(measured)]))
 
 
 SAMPLE_ROWS = 2000
 """Rows on which a set step may fit itself, taken from the beginning, so that the number of workers changes nothing."""
-
-
-def _given(arrays: Arrays) -> Arrays:
-    return arrays

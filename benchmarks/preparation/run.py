@@ -1,0 +1,113 @@
+"""De-duplication beside datatrove and a datasketch LSH on the same rows in one run: speed and planted copies found.
+
+    python benchmarks/preparation/run.py --peers-python PYTHON [--rows 40000] [--workers 2]
+    python benchmarks/preparation/run.py --scale 1000000
+
+The peers have an environment of their own (pip install datatrove datasketch xxhash spacy). The second form prepares a
+million rows with clean, dedupe and the given steps, and reports time and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from make_rows import write  # noqa: E402
+
+RESULTS = HERE / "results"
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    """One side as a process; its last line of output."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measured(found: dict[str, Any], rows: int, planted: dict[int, tuple[int, str]]) -> dict[str, Any]:
+    """Rows per second, planted copies found by edit, and rows dropped that are no copies (their precision)."""
+    kept = set(found.pop("kept"))
+    # A copy counts as found where it or its original went; datatrove keeps any one row of a cluster.
+    together = [(number, original, edit) for number, (original, edit) in planted.items()]
+    hits = Counter(edit for number, original, edit in together if number not in kept or original not in kept)
+    totals = Counter(edit for *_, edit in together)
+    involved = {row for number, original, _ in together for row in (number, original)}
+    dropped = [row for row in range(rows) if row not in kept]
+    wrong = sum(row not in involved for row in dropped)
+    return {
+        "seconds": round(found["seconds"], 1),
+        "rows_per_second": round(rows / found["seconds"]),
+        "recall": {edit: round(hits[edit] / totals[edit], 4) for edit in totals},
+        "recall_all": round(hits.total() / totals.total(), 4),
+        "precision": round(1 - wrong / max(1, len(dropped)), 4),
+    }
+
+
+def compare(rows: int, workers: int, python: str) -> dict[str, Any]:
+    """All sides on the same rows, one after the other."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "rows.jsonl"
+        planted = write(data, rows)
+        sides: dict[str, list[str]] = {
+            f"outcrop, {workers} workers": [sys.executable, str(HERE / "ours.py"), "", "", str(workers), "dedupe"],
+            "outcrop, 1 worker": [sys.executable, str(HERE / "ours.py"), "", "", "1", "dedupe"],
+        }
+        for side, count in (("datasketch", 1), ("datatrove", workers)):
+            for n_grams in (1, 5):
+                name = f"{side}, {'single words' if n_grams == 1 else '5 words'}, {count} worker{'s' * (count > 1)}"
+                sides[name] = [python, str(HERE / "peers.py"), side, "", "", str(count), str(n_grams)]
+        results = {}
+        for number, (name, command) in enumerate(sides.items()):
+            folder = Path(scratch) / str(number)
+            folder.mkdir()
+            places = iter((str(data), str(folder)))
+            results[name] = measured(run([part or next(places) for part in command]), rows, planted)
+            print(name, json.dumps(results[name]), flush=True)
+    return results
+
+
+def scale(rows: int, workers: int, steps: str) -> dict[str, Any]:
+    """Time and peak memory of a large preparation."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "rows.jsonl"
+        planted = write(data, rows)
+        found = run([sys.executable, str(HERE / "ours.py"), str(data), scratch, str(workers), steps])
+        memory = {name: round(found[name], 2) for name in ("main_gb", "worker_gb")}
+        return {"rows": rows, "megabytes": data.stat().st_size >> 20, "steps": steps, **memory,
+                **measured(found, rows, planted)}  # fmt: skip
+
+
+def main() -> None:
+    """Measure, print, and keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers-python", default="")
+    parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--scale", type=int, default=0)
+    parser.add_argument("--steps", default="clean,dedupe")
+    given = parser.parse_args()
+    machine = {"processors": os.cpu_count(), "machine": platform.processor() or platform.machine()}
+    if given.scale:
+        name, result = "scale.json", scale(given.scale, given.workers, given.steps)
+    else:
+        name, result = "beside.json", compare(given.rows, given.workers, given.peers_python or sys.executable)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / name).write_text(
+        json.dumps({**machine, "rows": given.scale or given.rows, "result": result}, indent=2) + "\n"
+    )
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
