@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -29,14 +30,17 @@ RESULTS = HERE / "results"
 
 
 def run(command: list[str]) -> dict[str, Any]:
-    """One side as a process; its last line of output."""
+    """One side as a process: its last line of output, and the processor time of it and its workers."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return dict(json.loads(done.stdout.splitlines()[-1])) | {"processor_seconds": spent}
 
 
 def measured(found: dict[str, Any], rows: int, planted: dict[int, tuple[int, str]]) -> dict[str, Any]:
-    """Rows per second, planted copies found by edit, and rows dropped that are no copies (their precision)."""
+    """Speed by the clock and by processor time, planted copies found by edit, and the precision of what was dropped."""
     kept = set(found.pop("kept"))
     # A copy counts as found where it or its original went; datatrove keeps any one row of a cluster.
     together = [(number, original, edit) for number, (original, edit) in planted.items()]
@@ -48,6 +52,8 @@ def measured(found: dict[str, Any], rows: int, planted: dict[int, tuple[int, str
     return {
         "seconds": round(found["seconds"], 1),
         "rows_per_second": round(rows / found["seconds"]),
+        "processor_seconds": round(found["processor_seconds"], 1),
+        "rows_per_processor_second": round(rows / found["processor_seconds"]),
         "recall": {edit: round(hits[edit] / totals[edit], 4) for edit in totals},
         "recall_all": round(hits.total() / totals.total(), 4),
         "precision": round(1 - wrong / max(1, len(dropped)), 4),

@@ -19,6 +19,12 @@ from typing import Any, BinaryIO, cast
 
 from outcrop.core.errors import MissingDependency, UsageError
 
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+"""Suffixes of compressed files."""
+
+XZ_MEMORY = 512 << 20
+"""Bytes that unpacking .xz may take; its format allows a dictionary of 4 GiB."""
+
 SCHEMES = ("file", "s3", "hf", "bundled")
 
 
@@ -100,6 +106,51 @@ class ZstdFile(io.RawIOBase):
         return unused
 
 
+class XzFile(io.RawIOBase):
+    """The unpacked bytes of a .xz file, in bounded memory: the format lets a file ask for gigabytes.
+
+    Raises lzma.LZMAError for what is broken or asks for more, and EOFError for a file that was cut off.
+    """
+
+    PIECE = 1 << 16
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._unpacker = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+        self._begun = False
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as one piece goes; 0 at the end."""
+        content = b""
+        while not content:
+            piece = b""
+            if self._unpacker.eof:
+                piece = self._unpacker.unused_data or self._file.read(self.PIECE)
+                piece = piece.lstrip(b"\0")  # padding between streams
+                if not piece:
+                    return 0
+                self._unpacker, self._begun = lzma.LZMADecompressor(memlimit=XZ_MEMORY), False
+            elif self._unpacker.needs_input:
+                piece = self._file.read(self.PIECE)
+                if not piece and not self._begun:
+                    return 0
+                if not piece:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            self._begun = True
+            content = self._unpacker.decompress(piece, len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        """Close the file beneath."""
+        self._file.close()
+        super().close()
+
+
 def open_binary(path: Path) -> BinaryIO:
     """Open for reading, decompressing .gz, .bz2, .xz and .zst by name."""
     suffix = path.suffix.lower()
@@ -108,7 +159,7 @@ def open_binary(path: Path) -> BinaryIO:
     if suffix == ".bz2":
         return cast(BinaryIO, bz2.open(path, "rb"))
     if suffix == ".xz":
-        return cast(BinaryIO, lzma.open(path, "rb"))
+        return cast(BinaryIO, io.BufferedReader(XzFile(path)))
     if suffix == ".zst":
         return cast(BinaryIO, io.BufferedReader(ZstdFile(path)))
     return path.open("rb")
@@ -116,7 +167,7 @@ def open_binary(path: Path) -> BinaryIO:
 
 def bare_suffix(path: Path) -> str:
     """The suffix under a compression suffix: ".jsonl" for rows.jsonl.gz."""
-    name = path.with_suffix("") if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst") else path
+    name = path.with_suffix("") if path.suffix.lower() in PACKED else path
     return name.suffix.lower()
 
 

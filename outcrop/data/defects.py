@@ -30,6 +30,9 @@ DEFECTS: dict[str, Defect] = {
     # Files
     "empty-file": _error("the file holds no rows", "Give a file with rows, or leave this one out."),
     "broken-compression": _error("the compressed file is damaged or cut off", "Copy or compress it again."),
+    "decompression-bomb": _error(
+        "the compressed file unpacks to far more than its size", "Check it; if it is data, unpack it first."
+    ),
     "broken-parquet": _error("the file is not readable as Parquet", "Write it again, or check its name."),
     "unknown-format": _error(
         "the rows have no known record format",
@@ -44,6 +47,7 @@ DEFECTS: dict[str, Defect] = {
     "bad-json": _error("the line is not valid JSON", "Write one JSON object per line, with a JSON library."),
     "duplicate-key": _error("a name occurs twice, so one value would be lost", "Keep one of them."),
     "not-a-number": _error("NaN and Infinity are not JSON and not data", "Leave the value out, or write null."),
+    "too-many-keys": _error("a row has too many keys", "Keep the columns that are used."),
     "too-deep": _error("the JSON is nested too deeply", "Flatten it."),
     "bad-csv": _error("the table's quoting is broken", 'Quote cells with " and double every quote inside.'),
     "ragged-row": _error(

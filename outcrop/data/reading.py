@@ -13,6 +13,7 @@ from outcrop.core.errors import UsageError, did_you_mean
 from outcrop.core.files import Location, bare_suffix
 from outcrop.data.formats.catalog import CONTAINERS, DOCUMENTS, SHAPES
 from outcrop.data.formats.container import Row
+from outcrop.data.formats.json_text import shortened
 from outcrop.data.formats.shape import Shape
 from outcrop.data.mapping import Mapping, apply
 from outcrop.data.problems import Problems, Site
@@ -177,7 +178,7 @@ def parser_of(
     chosen = shape or sniff(head)
     if chosen is not None:
         return RowParser(None, chosen.name, shape is not None)
-    columns = ", ".join(islice(map(str, head[0].values), SHOWN_COLUMNS))
+    columns = ", ".join(map(shortened, islice(head[0].values, SHOWN_COLUMNS)))
     more = f" and {len(head[0].values) - SHOWN_COLUMNS:,} more" if len(head[0].values) > SHOWN_COLUMNS else ""
     message = f"the columns are: {columns}{more}. {_nearest_format(head[0])}".strip()
     problems.add("unknown-format", head[0].origin, message)

@@ -18,7 +18,7 @@ from outcrop.data.records import Origin, Record
 from outcrop.models.rendering import Renderer
 from outcrop.models.special_tokens import sift
 
-WHOLE_FILE = ("broken-compression", "broken-parquet", "empty-file", "unknown-format")
+WHOLE_FILE = ("broken-compression", "decompression-bomb", "broken-parquet", "empty-file", "unknown-format")
 """Defects by which a file loses an unknown number of rows, so that dropping "bad rows" would not say what is lost."""
 
 

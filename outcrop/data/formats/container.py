@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
-from outcrop.core.files import open_binary
+from outcrop.core.files import PACKED, open_binary
 from outcrop.data.problems import Problems
 from outcrop.data.records import Origin
 
 MAX_BYTES = 64 << 20
 """Longest line or document that is read, in bytes."""
+
+UNPACKED_BYTES = 256 << 20
+UNPACKED_RATIO = 500
+"""A compressed file that unpacks to more than both, in bytes and in times its size, is an attack or an accident."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -50,12 +55,43 @@ class TextSource(Protocol):
         ...
 
 
+class Bomb(Exception):
+    """A compressed file unpacks to far more than its size."""
+
+
+class Guard(io.RawIOBase):
+    """The unpacked bytes of a file, counted. Raises Bomb beyond the limits."""
+
+    def __init__(self, stream: BinaryIO, packed_bytes: int) -> None:
+        self._stream = stream
+        self._limit = max(UNPACKED_BYTES, UNPACKED_RATIO * packed_bytes)
+        self._count = 0
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as one read goes; 0 at the end."""
+        content = self._stream.read(len(buffer))
+        self._count += len(content)
+        if self._count > self._limit:
+            raise Bomb
+        buffer[: len(content)] = content
+        return len(content)
+
+
 @contextmanager
 def opened(path: Path, name: str, problems: Problems) -> Iterator[BinaryIO]:
     """The decompressed bytes of a file. Damage in the compression is reported, and reading ends there."""
     try:
         with open_binary(path) as stream:
-            yield stream
+            packed = path.suffix.lower() in PACKED
+            yield cast(BinaryIO, io.BufferedReader(Guard(stream, path.stat().st_size), 1 << 16)) if packed else stream
+    except Bomb:
+        size = path.stat().st_size
+        message = f"{size:,} bytes unpack to more than {max(UNPACKED_BYTES, UNPACKED_RATIO * size):,}"
+        problems.add("decompression-bomb", Origin(name, 0), message)
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         _report_damage(error, name, problems)
     except OSError as error:

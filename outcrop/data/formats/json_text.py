@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 from outcrop.data.formats.container import Row, decode
@@ -12,6 +13,12 @@ from outcrop.data.records import Origin
 
 MAX_DEPTH = 100
 """Deepest nesting that is read; Python's own limit depends on the stack."""
+MAX_KEYS = 10_000
+"""Most keys of a row."""
+
+SHOWN_KEYS, SHOWN_CHARACTERS = 20, 80
+"""How many keys of a row, and how much of each, messages name."""
+
 STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
@@ -29,8 +36,8 @@ def parse_object(content: bytes, origin: Origin, problems: Problems) -> Row | No
     constants: list[str] = []
     repeated: list[str] = []
     value = _loads(text, constants, repeated, origin, problems)
-    for key in repeated:
-        problems.add("duplicate-key", origin, f"the key {key!r} occurs more than once", field=key)
+    for key in repeated[:SHOWN_KEYS]:
+        problems.add("duplicate-key", origin, f"the key {shortened(key)!r} occurs more than once", field=shortened(key))
     if constants:
         problems.add("not-a-number", origin, f"the value {constants[0]}")
     if value is None or repeated or constants:
@@ -38,7 +45,16 @@ def parse_object(content: bytes, origin: Origin, problems: Problems) -> Row | No
     if not isinstance(value, dict):
         problems.add("wrong-type", origin, f"expected a JSON object, got {type_name(value)}")
         return None
+    if len(value) > MAX_KEYS:
+        problems.add("too-many-keys", origin, f"{len(value):,} keys in one row, limit {MAX_KEYS:,}")
+        return None
     return Row(value, origin)
+
+
+def shortened(key: object) -> str:
+    """A key as a message names it."""
+    text = str(key)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def type_name(value: Any) -> str:
@@ -53,8 +69,7 @@ def _loads(text: str, constants: list[str], repeated: list[str], origin: Origin,
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated.extend(key for key in found if keys.count(key) > 1)
+            repeated.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return found
 
     try:

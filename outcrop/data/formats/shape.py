@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from outcrop.core.errors import UsageError, did_you_mean
-from outcrop.data.formats.json_text import type_name
+from outcrop.data.formats.json_text import SHOWN_KEYS, shortened, type_name
 from outcrop.data.problems import Site
 from outcrop.data.records import Conversation, Record
 
@@ -52,7 +53,7 @@ def get(row: Mapping[str, Any], key: str, within: str, site: Site) -> Any:
     """The value at `key`, or MISSING after reporting that. within: the field that holds the row, if any."""
     if key in row:
         return row[key]
-    hint = did_you_mean(key, map(str, row)) if row else "The object is empty."
+    hint = did_you_mean(key, map(shortened, islice(row, SHOWN_KEYS))) if row else "The object is empty."
     site.add("missing-field", f"no {key!r}. {hint}", _join(within, key))
     return MISSING
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from outcrop.core.errors import did_you_mean
-from outcrop.data.formats.json_text import type_name
+from outcrop.data.formats.json_text import shortened, type_name
 from outcrop.data.formats.shape import MISSING, get, get_text
 from outcrop.data.problems import Site
 from outcrop.data.records import Conversation, Message, Role
@@ -56,7 +56,7 @@ def report_ignored(turn: Mapping[str, Any], used: Sequence[str], field: str, sit
     """Warn of keys in a turn that have no effect."""
     for key in turn:
         if key not in used:
-            site.add("ignored-key", f"{key!r} is not used", f"{field}.{key}")
+            site.add("ignored-key", f"{shortened(key)!r} is not used", f"{field}.{shortened(key)}")
 
 
 def get_role(
@@ -68,7 +68,8 @@ def get_role(
         return None
     role = names.get(given) or names.get(given.lower())
     if role is None:
-        site.add("unknown-role", f"the role {given!r}. {did_you_mean(given, names)}", f"{field}.{key}")
+        said = shortened(given)
+        site.add("unknown-role", f"the role {said!r}. {did_you_mean(said, names)}", f"{field}.{key}")
     return role
 
 

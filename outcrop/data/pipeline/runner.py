@@ -27,7 +27,7 @@ from outcrop.data.records import Origin, Record
 from outcrop.data.steps.columns import Columns
 from outcrop.data.steps.step import SAMPLE_ROWS, Decision, SetStep, Tools
 
-WHOLE_FILE = ("broken-compression", "broken-parquet", "empty-file", "unknown-format")
+WHOLE_FILE = ("broken-compression", "decompression-bomb", "broken-parquet", "empty-file", "unknown-format")
 """Defects by which a file loses an unknown number of rows: such a file is refused, never used in part."""
 
 
