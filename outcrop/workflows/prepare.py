@@ -69,7 +69,7 @@ def prepare(
     parameters = [vars(entry) for entry in made.resolved()]
     listener({"event": "resolved", "parameters": parameters})
     tools = Tools(token_counter, tuple(predicates))
-    with run_folder(str(to), overwrite=overwrite, resume=resume, inputs=names) as partial:
+    with run_folder(str(to), overwrite=overwrite, resume=resume, inputs=names, listener=listener) as partial:
         stages = partial / RUN / STAGES
         stages.mkdir(parents=True, exist_ok=True)
         facts = _facts(inputs, made)
@@ -78,7 +78,6 @@ def prepare(
             run = Run(inputs, made, stages, pool, tools, listener)
             written = output.write(run, run.run(), partial)
         account = output.write_account(run, written, partial, {"inputs": facts["inputs"], "mapping": facts["mapping"]})
-        (stages.parent / STATE).unlink()
     return PrepareResult(Path(to), account)
 
 

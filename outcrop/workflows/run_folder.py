@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,19 +57,25 @@ def run_folder(
             if not kept:
                 shutil.rmtree(partial)
             if kept or isinstance(error, KeyboardInterrupt):
-                error.add_note(kept or "Nothing was finished yet, so nothing is kept.")
+                error.add_note(kept or "No checkpoint was written yet, so nothing is kept.")
             raise
-        for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
-            leftover.unlink()
-        for folder in ("checkpoints", "tokens", STAGES):
-            shutil.rmtree(partial / RUN / folder, ignore_errors=True)
-        if not any((partial / RUN).iterdir()):
-            (partial / RUN).rmdir()
-        for file in partial.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written with no rights for others
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(partial, target)
+        _finish(partial, target)
+
+
+def _finish(partial: Path, target: Path) -> None:
+    """Remove what only an unfinished run needs, and put the folder in its place."""
+    for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
+        leftover.unlink()
+    is_preparation = (partial / RUN / STAGES).exists()
+    for folder in ("checkpoints", "tokens", STAGES):
+        shutil.rmtree(partial / RUN / folder, ignore_errors=True)
+    if is_preparation:
+        shutil.rmtree(partial / RUN)
+    for file in partial.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written with no rights for others
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(partial, target)
 
 
 def _kept(partial: Path) -> str:
