@@ -16,6 +16,7 @@ STEPS: Catalog[type[Step[Any]]] = Catalog(
         "filter": f"{HERE}.filter:Filter",
         "dedupe": f"{HERE}.dedupe:Dedupe",
         "decontaminate": f"{HERE}.decontaminate:Decontaminate",
+        "anonymise": f"{HERE}.anonymise:Anonymise",
     },
 )
 
