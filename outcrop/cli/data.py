@@ -33,11 +33,14 @@ from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import read
 from outcrop.data.records import Record, parts
+from outcrop.data.split import SplitSpec
 from outcrop.data.validation import CheckResult, CheckSpec
-from outcrop.workflows.check_data import SplitSpec, check_data, split_data
+from outcrop.workflows.check_data import check_data, split_data
 
 SHOWN_COUNTS = 12
-SPLIT_FIELDS = ("folder", "seed", "counts", "clusters", "proof", "digests", "fields_left_out")
+SPLIT_FIELDS = (
+    "folder", "seed", "counts", "left_out", "clusters", "groups", "times", "proof", "digests", "fields_left_out"
+)
 
 FilesArgument = Annotated[
     list[str], typer.Argument(metavar="FILE…", help="Files of records, or folders of .txt and .md files.")
@@ -59,6 +62,13 @@ BaseOption = Annotated[
 RowsOption = Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many records to show.")]
 FolderOption = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to make.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]
+GroupOption = Annotated[
+    str,
+    typer.Option("--group-by", metavar="FIELD", help="Keep rows with an equal field in one part: customer, document."),
+]
+TimeOption = Annotated[
+    str, typer.Option("--time-by", metavar="FIELD", help="Split by time: training before validation before test.")
+]
 ShareOption = Annotated[float, typer.Option(min=0, max=0.99, help="Share of the rows; 0 makes no such part.")]
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check records, split them, look at them.")
@@ -104,6 +114,8 @@ def split_files(
     seed: SeedOption = 0,
     validation: ShareOption = 0.1,
     test: ShareOption = 0.1,
+    group_by: GroupOption = "",
+    time_by: TimeOption = "",
     columns: MapOption = "",
     template: TemplateOption = "",
     roles: RolesOption = "",
@@ -113,10 +125,13 @@ def split_files(
 ) -> None:
     """Split into train, validation and a sealed test set, almost equal prompts never on two sides.
 
+    Labels keep their shares. With --time-by the parts follow each other in time instead of being drawn.
     Writes train.jsonl, validation.jsonl, test.jsonl and the certificate split.json; or nothing.
     """
     mapping = Mapping.from_text(columns, template, roles)
-    spec = SplitSpec(seed=seed, validation=validation, test=test)
+    spec = SplitSpec(
+        seed=seed, validation=validation, test=test, group_by=group_by or None, time_by=time_by or None
+    )
     with progress(message_console()) as listener:
         result = split_data(files, to, mapping, record_format or None, spec, listener, overwrite=overwrite)
     fields = result.as_dict()

@@ -16,7 +16,7 @@ from outcrop.data.formats.shape import Shape
 from outcrop.data.mapping import Mapping, apply
 from outcrop.data.problems import Problems, Site
 from outcrop.data.records import Origin, Record
-from outcrop.data.split import CERTIFICATE
+from outcrop.data.certificate import CERTIFICATE
 
 Paths = str | Path | Sequence[str | Path]
 SNIFFED_ROWS = 50

@@ -9,21 +9,11 @@ from typing import Any
 
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target
-from outcrop.core.spec import Spec, parameter
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import Paths, load
-from outcrop.data.split import Split, split, write_split
+from outcrop.data.split import Split, SplitSpec, split, write_split
 from outcrop.data.validation import CheckResult, CheckSpec, check
-
-
-class SplitSpec(Spec):
-    """How rows are shared out."""
-
-    seed: int = parameter(0, "of the draw", ge=0)
-    validation: float = parameter(0.1, "share of the rows for validation", ge=0, lt=1)
-    test: float = parameter(0.1, "share of the rows for the sealed test set", ge=0, lt=1)
-    stratify: bool = parameter(True, "give every label its share in each part")
 
 
 @dataclass(frozen=True)
@@ -73,6 +63,6 @@ def split_data(
     problems = Problems()
     records = load(paths, mapping, format, problems)
     listener({"event": "stage", "title": f"Splitting {len(records):,} rows"})
-    drawn = split(records, spec.seed, spec.validation, spec.test, spec.stratify)
+    drawn = split(records, spec)
     write_split(drawn, to, mapping, overwrite=overwrite)
     return SplitResult(to, drawn, problems)
