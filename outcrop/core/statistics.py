@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
 
 from outcrop.core.errors import UsageError
+from outcrop.core.results import Estimate
 from outcrop.core.seeds import derive
-from outcrop.evaluation.results import Estimate
 
 FloatArray = NDArray[np.float64]
 Value = Callable[[FloatArray], FloatArray]
@@ -24,6 +24,7 @@ RESAMPLES = 10_000
 ONE_ROW = "no interval from one row"
 _DRAWS = 20_000_000
 _CHUNK = 500
+_NORMAL = NormalDist()
 
 
 class PairedDifference(NamedTuple):
@@ -111,6 +112,8 @@ def resample(rows: FloatArray, value: Value, seed: int, resamples: int) -> Float
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p of McNemar's test from the discordant pairs (McNemar 1947); 1 where there are none."""
+    from scipy.stats import binomtest
+
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
@@ -124,13 +127,13 @@ def minimum_detectable_difference(
     none observed counts as 3/n, its upper bound by the rule of three.
     """
     _refuse_no_rows(n)
-    z = _quantile(confidence) + float(norm.ppf(power))
+    z = _quantile(confidence) + _NORMAL.inv_cdf(power)
     return min(1.0, z * math.sqrt((disagreement or 3 / n) / (n + z * z)))
 
 
 def detectable_from_error(standard_error: float, *, power: float = POWER, confidence: float = CONFIDENCE) -> float:
     """Smallest true difference found with this power, for a difference with a known standard error."""
-    return (_quantile(confidence) + float(norm.ppf(power))) * standard_error
+    return (_quantile(confidence) + _NORMAL.inv_cdf(power)) * standard_error
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -145,7 +148,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _interval(value: float, drawn: FloatArray, n: int, confidence: float, name: str) -> Estimate:
     shift, z = 2 * _bias(value, drawn), _quantile(confidence)
-    low, high = np.quantile(drawn, norm.cdf([shift - z, shift + z]))
+    low, high = np.quantile(drawn, [_NORMAL.cdf(shift - z), _NORMAL.cdf(shift + z)])
     return Estimate(value, float(low), float(high), n, f"{name}, {len(drawn):,} resamples")
 
 
@@ -153,11 +156,11 @@ def _bias(value: float, drawn: FloatArray) -> float:
     """Median bias in standard units: macro-F1 over rare labels loses up to a third of its coverage without it."""
     share = (float((drawn < value).mean()) + float((drawn <= value).mean())) / 2
     edge = 0.5 / len(drawn)
-    return float(norm.ppf(min(max(share, edge), 1 - edge)))
+    return _NORMAL.inv_cdf(min(max(share, edge), 1 - edge))
 
 
 def _quantile(confidence: float) -> float:
-    return float(norm.ppf(0.5 + confidence / 2))
+    return _NORMAL.inv_cdf(0.5 + confidence / 2)
 
 
 def _refuse_no_rows(n: int) -> None:
