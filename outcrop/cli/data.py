@@ -55,6 +55,9 @@ LabelsOption = Annotated[
 MaxCharsOption = Annotated[
     int | None, typer.Option("--max-chars", metavar="N", min=1, help="Longest row, in characters.")
 ]
+DoubtOption = Annotated[
+    bool, typer.Option("--doubtful-labels", help="Report labels that a model trained on the other rows contradicts.")
+]
 MaskOption = Annotated[bool, typer.Option("--mask", help="Show the tokens that --base would be trained on.")]
 BaseOption = Annotated[
     str, typer.Option("--base", metavar="MODEL", help=f"With --mask, whose tokenizer and chat template: {MODEL_WORDS}.")
@@ -83,6 +86,7 @@ def check_files(
     against: AgainstOption = None,
     labels: LabelsOption = None,
     max_chars: MaxCharsOption = None,
+    doubtful_labels: DoubtOption = False,
     columns: MapOption = "",
     template: TemplateOption = "",
     roles: RolesOption = "",
@@ -96,7 +100,10 @@ def check_files(
     mapping = Mapping.from_text(columns, template, roles)
     spec = CheckSpec.parse({"labels": _labels(labels) if labels else None, "max_chars": max_chars})
     with progress(message_console()) as listener:
-        result = check_data(files, mapping, record_format or None, against or (), spec, listener=listener)
+        result = check_data(
+            files, mapping, record_format or None, against or (), spec, listener=listener,
+            doubtful_labels=doubtful_labels,
+        )  # fmt: skip
     if output == "json":
         print_json(result.as_dict())
     else:
@@ -213,6 +220,11 @@ def _report(result: CheckResult) -> RenderableType:
     for title, counts in (("kinds", result.kinds), ("labels", result.labels), ("languages", result.languages)):
         if counts:
             lines.append(f"{title}: {_counted(counts)}")
+    if found := result.doubts:
+        lines.append(
+            f"model of the labels: accuracy {found.accuracy:.1%} out of fold, about {found.noise:.1%} of the labels "
+            f"wrong, {len(found.doubts):,} rows to read"
+        )
     errors, warnings = result.problems.errors, result.problems.warnings
     verdict = f"{errors:,} errors in {result.problems.rows_with_errors:,} rows, {warnings:,} warnings"
     style = "bold red" if errors else "bold green"
