@@ -39,7 +39,9 @@ def vectors(texts: Sequence[str]) -> Matrix:
     return vectorizer.fit_transform([text[:READ_CHARACTERS] + " " for text in texts])
 
 
-def out_of_fold(matrix: Matrix, classes: Codes, bonds: Codes, seed: int) -> Probabilities:
+def out_of_fold(
+    matrix: Matrix, classes: Codes, bonds: Codes, seed: int, regularisation: float = REGULARISATION
+) -> Probabilities:
     """For each row the probabilities of all classes [rows, classes], from a model trained without its fold.
 
     classes: 0 … k − 1; bonds: rows with an equal one share a fold, or a copy in training would give the answer away.
@@ -54,15 +56,15 @@ def out_of_fold(matrix: Matrix, classes: Codes, bonds: Codes, seed: int) -> Prob
         if len(known) < 2:
             found[np.ix_(inside, known)] = 1.0
             continue
-        model = fitted(matrix[outside], classes[outside], seed)
+        model = _fitted(matrix[outside], classes[outside], seed, regularisation)
         found[np.ix_(inside, known)] = model.predict_proba(matrix[inside])
     return found
 
 
-def fitted(matrix: Matrix, classes: Codes, seed: int) -> Any:
+def _fitted(matrix: Matrix, classes: Codes, seed: int, regularisation: float) -> Any:
     """A logistic regression, one class against the rest, trained for a fixed number of epochs."""
     model = _sklearn("linear_model").SGDClassifier(
-        loss="log_loss", alpha=REGULARISATION, max_iter=EPOCHS, tol=None, average=True, random_state=seed % (1 << 32)
+        loss="log_loss", alpha=regularisation, max_iter=EPOCHS, tol=None, average=True, random_state=seed % (1 << 32)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the number of epochs is fixed, so that it is no sign of trouble
