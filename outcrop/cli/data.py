@@ -14,6 +14,7 @@ from rich.text import Text
 
 from outcrop.cli.anonymise import anonymise_files, restore_file
 from outcrop.cli.console import Output, message_console, print_json, result_console, visible
+from outcrop.cli.describe import bias_files, card_files, compare_files
 from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.mask import render as render_mask
 from outcrop.cli.options import (
@@ -77,6 +78,9 @@ ShareOption = Annotated[float, typer.Option(min=0, max=0.99, help="Share of the 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check records, split them, look at them.")
 app.command("anonymise", cls=Command)(anonymise_files)
 app.command("restore", cls=Command)(restore_file)
+app.command("compare", cls=Command)(compare_files)
+app.command("bias", cls=Command)(bias_files)
+app.command("card", cls=Command)(card_files)
 
 
 @app.command("check", cls=Command)

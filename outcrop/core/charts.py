@@ -94,3 +94,61 @@ def _interval_row(row: Interval, x: Scale, top: float, height: float, width: flo
         element("circle", cx=x(row.value), cy=y, r=5, class_="point"),
     ]
     return element("g", *parts, class_="row emphasis" if row.emphasis else "row")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar. lost: what follows the value in the colour of loss; text: the numbers as written."""
+
+    name: str
+    value: float
+    text: str
+    lost: float = 0.0
+
+
+def bar_chart(title: str, bars: Sequence[Bar], width: int) -> Markup:
+    """Horizontal bars from zero, one per row; on a narrow page the name stands above its bar."""
+    narrow = width < 600
+    height = 40 if narrow else 24
+    names = 0.0 if narrow else min(0.34 * width, max(text_width(bar.name) for bar in bars) + 16)
+    texts = max(text_width(bar.text) for bar in bars) + 12
+    x = Scale(0, max(bar.value + bar.lost for bar in bars) or 1.0, names, width - (0 if narrow else texts))
+    drawn = []
+    for index, bar in enumerate(bars):
+        top = index * height + (20 if narrow else 4)
+        baseline = index * height + (15 if narrow else 16)
+        room = width - texts if narrow else names - 12
+        end = x(bar.value)
+        parts = [
+            element("title", f"{bar.name}: {bar.text}"),
+            label(0, baseline, fitted(bar.name, room), "name"),
+            element("rect", x=x.start, y=top, width=max(end - x.start, 0.5), height=14, class_="bar"),
+            label(width, baseline, bar.text, "value", "end"),
+        ]
+        if bar.lost:
+            gone = x(bar.value + bar.lost) - end
+            parts.append(element("rect", x=end, y=top, width=max(gone, 1.0), height=14, class_="lost"))
+        drawn.append(element("g", *parts, class_="row"))
+    described = "; ".join(f"{bar.name}: {bar.text}" for bar in bars)
+    return picture(title, described, (width, height * len(bars) + 4), "bars", *drawn)
+
+
+def histogram(title: str, edges: Sequence[float], counts: Sequence[int], width: int, axis: str) -> Markup:
+    """Counts between edges as upright bars. edges: one more than counts, rising; axis: what the values are."""
+    left, top, bottom = 48.0, 8.0, 168.0
+    x = Scale(edges[0], edges[-1], left, width - 4)
+    y = Scale(0, max(counts) or 1, bottom, top)
+    drawn = []
+    values = ticks(0, y.high, 4)
+    for value in values:
+        drawn += [line((left, y(value)), (width - 4, y(value)), "grid")]
+        drawn += [label(left - 6, y(value) + 4, tick_text(value, values[-1] or 1.0), "tick", "end")]
+    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        tip = element("title", f"{low:,.0f} to {high:,.0f}: {count:,}")
+        place = {"x": x(low) + 0.5, "width": max(x(high) - x(low) - 1, 0.5)}
+        drawn.append(element("rect", tip, y=y(count), height=bottom - y(count), class_="bar", **place))
+    for value in ticks(x.low, x.high, 4 if width < 600 else 8):
+        drawn.append(label(x(value), bottom + 16, tick_text(value, 1.0), "tick", "middle"))
+    drawn.append(label((x.start + x.end) / 2, bottom + 34, axis, "axis", "middle"))
+    return picture(title, f"{sum(counts):,} rows from {edges[0]:,.0f} to {edges[-1]:,.0f}", (width, bottom + 40),
+                   "histogram", *drawn)  # fmt: skip

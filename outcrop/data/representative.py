@@ -80,12 +80,13 @@ class MissingKind(JsonReady):
 @dataclass(frozen=True)
 class Weights(JsonReady):
     """Importance weights of the training rows. effective_rows: (Σw)² / Σw² (Kish 1965); clipped: rows at a bound;
-    weights: of the training rows that were compared, with mean 1."""
+    weights: of the training rows that were compared, with mean 1; places: which rows these are, from 0."""
 
     rows: int
     effective_rows: float
     clipped: int
     clip: float
+    places: tuple[int, ...]
     weights: tuple[float, ...]
 
 
@@ -130,13 +131,15 @@ def compare(
     for name, side in (("training", training), ("production", production)):
         if len(side) < FEWEST_ROWS:
             raise DataError(f"{len(side)} {name} rows tell no distribution.", f"Give {FEWEST_ROWS} or more.")
-    first, second = _drawn(training, spec, "training"), _drawn(production, spec, "production")
+    places = _drawn(len(training), spec, "training")
+    first = [training[row] for row in places]
+    second = [production[row] for row in _drawn(len(production), spec, "production")]
     texts = [prompt_text(record) for record in (*first, *second)]
     matrix = vectors(texts)
     domain = np.repeat([0, 1], [len(first), len(second)])
     chance = out_of_fold(matrix, domain, clusters(texts), spec.seed, REGULARISATION)[:, 1]
     auc = _separability(chance, domain, spec)
-    weights = _weights(chance[: len(first)], len(first) / len(second), spec)
+    weights = _weights(chance[: len(first)], len(first) / len(second), tuple(places), spec)
     found = tuple(_difference(name, *sides, weights, spec) for name, sides in aspects(first, second).items())
     nearest = _nearest(matrix[len(first) :], matrix[: len(first)])
     usual = float(np.quantile(_nearest(matrix[: len(first)], None), EXPECTED_FAR))
@@ -150,11 +153,12 @@ def compare(
     return Representativeness(**(vars(result) | {"conclusions": _conclusions(result)}))
 
 
-def _drawn(records: Sequence[Record], spec: CompareSpec, side: str) -> list[Record]:
-    if len(records) <= spec.sample:
-        return list(records)
-    chosen = np.random.default_rng(derive(spec.seed, side)).choice(len(records), spec.sample, replace=False)
-    return [records[row] for row in np.sort(chosen).tolist()]
+def _drawn(rows: int, spec: CompareSpec, side: str) -> list[int]:
+    """The rows that are compared, ascending."""
+    if rows <= spec.sample:
+        return list(range(rows))
+    chosen = np.random.default_rng(derive(spec.seed, side)).choice(rows, spec.sample, replace=False)
+    return [int(row) for row in np.sort(chosen)]
 
 
 def _separability(chance: Floats, domain: Any, spec: CompareSpec) -> Estimate:
@@ -164,13 +168,14 @@ def _separability(chance: Floats, domain: Any, spec: CompareSpec) -> Estimate:
     return two_sample_bootstrap(first, second, separability, seed=spec.seed, resamples=spec.resamples)
 
 
-def _weights(chance: Floats, ratio: float, spec: CompareSpec) -> Weights:
+def _weights(chance: Floats, ratio: float, places: tuple[int, ...], spec: CompareSpec) -> Weights:
     """p(production | x) / p(training | x) · training rows / production rows (Bickel et al. 2009), clipped, mean 1."""
     odds = chance / np.maximum(1 - chance, 1e-12) * ratio
     raw = odds.clip(1 / spec.clip, spec.clip)
     clipped = int(((odds >= spec.clip) | (odds <= 1 / spec.clip)).sum())
     effective = float(raw.sum() ** 2 / (raw**2).sum())
-    return Weights(len(raw), effective, clipped, spec.clip, tuple((raw / raw.mean()).round(4).tolist()))
+    weights = tuple((raw / raw.mean()).round(4).tolist())
+    return Weights(len(raw), effective, clipped, spec.clip, places, weights)
 
 
 def _difference(aspect: str, first: Any, second: Any, weights: Weights, spec: CompareSpec) -> Difference:
