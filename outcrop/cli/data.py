@@ -226,8 +226,8 @@ def _report(result: CheckResult) -> RenderableType:
             lines.append(f"{title}: {_counted(counts)}")
     if found := result.doubts:
         lines.append(
-            f"model of the labels: accuracy {found.accuracy:.1%} out of fold, about {found.noise:.1%} of the labels "
-            f"wrong, {len(found.doubts):,} rows to read"
+            f"model of the labels: right on {found.accuracy:.1%} out of fold, contradicts {len(found.doubts):,} rows; "
+            f"at most about {found.noise:.1%} of the labels are wrong"
         )
     errors, warnings = result.problems.errors, result.problems.warnings
     verdict = f"{errors:,} errors in {result.problems.rows_with_errors:,} rows, {warnings:,} warnings"

@@ -34,7 +34,9 @@ MOST_OUTCOMES = 12
 FEWEST_ROWS = 100
 """Rows of a slice below which a score of 50 % on it is known to ± 10 points at best."""
 
-FEWEST_OUTCOMES = 5
+FEWEST_EXPECTED = 1.0
+"""Rows to be expected in every cell of a comparison for its test to hold (Campbell 2007)."""
+
 SIGNIFICANT = 0.05
 REFUSAL = re.compile(
     r"\bas an ai\b|\bi(?:'m| am) (?:sorry|unable|not able)\b"
@@ -173,7 +175,7 @@ def _sampling(
 
 def _labels(records: Sequence[Record], parts: Sequence[Slice], doubts: LabelDoubts | None) -> BiasTable:
     columns = (Column("slice", "name"), Column("rows", "count"), Column("in conflict", "share"),
-               Column("low", "share"), Column("high", "share"), Column("in doubt", "share"))  # fmt: skip
+               Column("low", "share"), Column("high", "share"), Column("contradicted", "share"))  # fmt: skip
     title = "Labels: are they right alike for all?"
     if label_set(records) is None:
         return BiasTable("label", title, columns, (), (), ("The answers are no labels, so none can be in conflict.",))
@@ -189,7 +191,10 @@ def _labels(records: Sequence[Record], parts: Sequence[Slice], doubts: LabelDoub
     for each, p in _tested(parts, conflict, len(records)):
         said.append(f"Labels of {each.title} are in conflict more or less often than others (p = {p:.3g}, Holm).")
     if doubts:
-        said.append(f"By confident learning about {doubts.noise:.1%} of the labels are wrong.")
+        said.append(
+            f"A model of the other rows, right on {doubts.accuracy:.1%}, contradicts {len(doubts.doubts):,} labels; by "
+            f"confident learning at most about {doubts.noise:.1%} are wrong."
+        )
     open_ = (
         "In conflict are rows of almost equal prompts with different labels; a prompt that stands alone cannot be.",
         "An error that all annotators share shows in no table. Two people should label a sample again.",
@@ -217,7 +222,8 @@ def _history(records: Sequence[Record], parts: Sequence[Slice]) -> BiasTable:
         others = len(records) - len(each.rows)
         for outcome, rows in outcomes.items() if others and each.name not in (REST, MISSING) else ():
             here, there = len(rows & each.rows), len(rows - each.rows)
-            if min(len(each.rows), others) < FEWEST_OUTCOMES or here + there < FEWEST_OUTCOMES:
+            rarer = min(here + there, len(records) - here - there)
+            if rarer * min(len(each.rows), others) < FEWEST_EXPECTED * len(records):
                 continue
             found.append((each, outcome, (here, len(each.rows)), (there, others)))
     adjusted = holm([two_proportions(first, second) for *_, first, second in found])
@@ -263,7 +269,10 @@ def _outcomes(records: Sequence[Record]) -> dict[str, set[int]]:
 
 def _tested(parts: Sequence[Slice], hits: set[int], rows: int) -> list[tuple[Slice, float]]:
     """The slices whose share of hits differs from that of the other rows."""
-    large = [each for each in parts if FEWEST_OUTCOMES <= len(each.rows) <= rows - FEWEST_OUTCOMES]
+    rarer = min(len(hits), rows - len(hits))
+    large = [
+        each for each in parts if rarer * min(len(each.rows), rows - len(each.rows)) >= FEWEST_EXPECTED * rows
+    ]
     found = [
         two_proportions((len(each.rows & hits), len(each.rows)), (len(hits - each.rows), rows - len(each.rows)))
         for each in large

@@ -71,7 +71,8 @@ class Doubt(JsonReady):
 
 @dataclass(frozen=True)
 class LabelDoubts(JsonReady):
-    """Rows in doubt, the clearest first. accuracy: of the model out of fold; noise: estimated share of wrong labels."""
+    """Rows in doubt, the clearest first. accuracy: of the model out of fold, against the given labels; noise: the share
+    of wrong labels that follows, which holds the model's own errors too where it is weak."""
 
     rows: int
     labels: int
@@ -128,7 +129,8 @@ def find_doubtful_labels(records: Sequence[Record], seed: int = 0) -> LabelDoubt
     """Rows whose label a linear model on character n-grams, trained without them, confidently contradicts.
 
     A row counts where another label's probability reaches that label's own threshold and is the largest to do so: an
-    entry off the diagonal of the confident joint (Northcutt et al. 2021, eq. 1 and 2). Near-duplicates share a fold.
+    entry off the diagonal of the confident joint (Northcutt et al. 2021, eq. 1 and 2), unless the model itself finds
+    the given label more probable. Near-duplicates share a fold.
     Raises DataError where the answers are no labels or there are too few rows.
     """
     labels = label_set(records)
@@ -145,6 +147,7 @@ def find_doubtful_labels(records: Sequence[Record], seed: int = 0) -> LabelDoubt
     suggested = confident_labels(probabilities, given)
     rows = np.flatnonzero((suggested >= 0) & (suggested != given))
     margins = probabilities[rows, given[rows]] - probabilities[rows, suggested[rows]]
+    rows, margins = rows[margins < 0], margins[margins < 0]
     doubts = []
     for index in np.argsort(margins, kind="stable").tolist():
         record, row = records[rows[index]], int(rows[index])

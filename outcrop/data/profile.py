@@ -102,8 +102,8 @@ def profile(records: Sequence[Record], seed: int = 0) -> Profile:
 def lengths(values: Sequence[int]) -> Lengths:
     """The summary of lengths; bins reach to the 99th percentile."""
     array = np.array(values)
-    top = max(float(np.quantile(array, 0.99)), 1.0)
-    edges = np.unique(np.linspace(0, top, min(BINS, int(np.ceil(top))) + 1).round())
+    width = max(1, int(np.ceil(np.quantile(array, 0.99) / BINS)))
+    edges = np.arange(0, np.quantile(array, 0.99) + width + 1, width, dtype=float)
     counts, _ = np.histogram(np.minimum(array, edges[-1]), edges)
     return Lengths(
         int(array.min()), float(np.median(array)), float(array.mean()), float(np.quantile(array, 0.95)),

@@ -56,7 +56,8 @@ def _headline(card: Card) -> str:
     if groups:
         said.append("Most frequent: " + ", ".join(f"{group['count']:,} {group['code']}" for group in groups[:3]) + ".")
     if card.doubts:
-        said.append(f"About {card.doubts.noise:.1%} of the labels are wrong by confident learning.")
+        doubts = card.doubts
+        said.append(f"A model that is right on {doubts.accuracy:.1%} contradicts {len(doubts.doubts):,} labels.")
     return " ".join(said)
 
 
@@ -117,6 +118,8 @@ def _bias_figure(table: BiasTable) -> Figure | None:
     if not table.rows or table.kind not in ("historical", "label"):
         return None
     middle = "difference" if table.kind == "historical" else "in conflict"
+    if not any(row[names.index(middle)] for row in table.rows):
+        return None
     unit = table.columns[names.index(middle)].unit
     rows = []
     for row in table.rows:
