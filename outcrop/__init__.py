@@ -1,7 +1,8 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate, stream,
-check_data, split_data, anonymise, demo. They are imported on first use, so that `import outcrop` is light.
+check_data, split_data, anonymise, compare_data, find_bias, describe_data, demo. They are imported on first use, so that
+`import outcrop` is light.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ if TYPE_CHECKING:
     from outcrop.workflows.anonymise import anonymise
     from outcrop.workflows.check_data import check_data, split_data
     from outcrop.workflows.demo import demo
+    from outcrop.workflows.describe_data import compare_data, describe_data, find_bias
     from outcrop.workflows.evaluate import evaluate
     from outcrop.workflows.fine_tune import tune
     from outcrop.workflows.generate import generate, stream
     from outcrop.workflows.pretrain import pretrain
 
-__all__ = ["anonymise", "check_data", "demo", "evaluate", "generate", "pretrain", "split_data", "stream", "tune"]
+__all__ = [
+    "anonymise", "check_data", "compare_data", "demo", "describe_data", "evaluate", "find_bias", "generate", "pretrain",
+    "split_data", "stream", "tune",
+]  # fmt: skip
 
-_HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"}
+_HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"} | dict.fromkeys(
+    ("compare_data", "find_bias"), "describe_data"
+)
 
 
 def __getattr__(name: str) -> Any:

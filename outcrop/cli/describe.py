@@ -23,7 +23,7 @@ from outcrop.workflows.describe_data import (
     CardResult,
     Production,
     compare_data,
-    describe,
+    describe_data,
     find_bias,
 )
 
@@ -179,7 +179,7 @@ def card_files(
     called = name or Path(files[0]).name.partition(".")[0]
     provenance = Provenance(called, description, tuple(source or ()), tuple(licence or ()), attribution)
     with progress(message_console()) as listener:
-        result = describe(
+        result = describe_data(
             files, to, provenance, Mapping.from_text(columns, template, roles), record_format or None,
             _spec(by, terms, expected, doubtful_labels, seed),
             Production(paths=tuple(production or ()), columns=production_map), listener, overwrite=overwrite,

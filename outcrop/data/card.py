@@ -172,6 +172,10 @@ def facts(found: Profile) -> list[tuple[str, str]]:
     rows.append(("labels", f"{len(found.labels):,}" if found.labels else "the answers are not labels"))
     rows.append(("languages", ", ".join(f"{name} {count / found.rows:.1%}" for name, count in found.languages.items())))
     rows.append(("rows with an almost equal prompt", f"{found.repeated:,} ({found.repeated / found.rows:.1%})"))
+    if found.boilerplate and found.boilerplate.rows:
+        shared = found.boilerplate
+        stands = f"stand in {shared.rows:,} rows and make {shared.characters:.1%} of the text"
+        rows.append(("boilerplate", f"{shared.sentences:,} sentences of many rows {stands}"))
     return [*rows, ("other fields", ", ".join(found.fields) or "none")]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from outcrop.core.errors import DataError
 from outcrop.core.results import JsonReady
 from outcrop.core.seeds import derive
+from outcrop.data.boilerplate import Boilerplate, boilerplate
 from outcrop.data.labels import label_set
 from outcrop.data.language import language
 from outcrop.data.neighbours import clusters
@@ -57,7 +58,7 @@ class ShownRow(JsonReady):
 @dataclass(frozen=True)
 class Profile(JsonReady):
     """Figures of a data set. labels: None where answers are no labels; alike: rows by how many prompts are almost
-    equal to theirs."""
+    equal to theirs; boilerplate: of the answers, or of texts, None for labels."""
 
     rows: int
     kinds: dict[str, int]
@@ -68,6 +69,7 @@ class Profile(JsonReady):
     labels: dict[str, int] | None
     languages: dict[str, int]
     alike: dict[str, int]
+    boilerplate: Boilerplate | None
     samples: tuple[ShownRow, ...]
 
     @property
@@ -95,6 +97,7 @@ def profile(records: Sequence[Record], seed: int = 0) -> Profile:
         labels=dict(labels.most_common()) if labels else None,
         languages=dict(spoken.most_common()),
         alike=_alike(texts),
+        boilerplate=None if labels else boilerplate(answers if any(answers) else texts),
         samples=tuple(_shown(records[row]) for row in sorted(chosen.tolist())),
     )
 

@@ -150,7 +150,7 @@ def find_bias(
     return BiasResult(to, tables, found)
 
 
-def describe(
+def describe_data(
     paths: Paths,
     to: Path,
     provenance: Provenance,

@@ -12,7 +12,7 @@ from outcrop.data.card import Provenance
 from outcrop.data.mapping import Mapping
 from outcrop.data.records import Pair
 from outcrop.workflows.check_data import split_data
-from outcrop.workflows.describe_data import BiasSpec, Production, compare_data, describe, find_bias
+from outcrop.workflows.describe_data import BiasSpec, Production, compare_data, describe_data, find_bias
 from tests.data.corpus import rows, write_jsonl
 from tests.data.test_bias import applications
 
@@ -68,7 +68,7 @@ def test_expected_shares_are_read_or_refused(loans: Path, tmp_path: Path) -> Non
 def test_a_card_of_a_split_says_what_was_sealed(tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "train.jsonl", rows("openai-chat"))
     split_data(data, tmp_path / "split")
-    result = describe(tmp_path / "split", tmp_path / "card", Provenance("Questions"))
+    result = describe_data(tmp_path / "split", tmp_path / "card", Provenance("Questions"))
     assert sorted(path.name for path in (tmp_path / "card").iterdir()) == ["card.json", "card.md", "report.html"]
     assert result.card.subject.split is not None
     counts = result.card.subject.split["counts"]
@@ -78,7 +78,7 @@ def test_a_card_of_a_split_says_what_was_sealed(tmp_path: Path) -> None:
     for line in test_rows:
         assert json.loads(line)["messages"][-1]["content"] not in page
     with pytest.raises(UsageError, match="are records"):
-        describe(tmp_path / "split", tmp_path / "other", Provenance("x"), COLUMNS)
+        describe_data(tmp_path / "split", tmp_path / "other", Provenance("x"), COLUMNS)
     assert not (tmp_path / "other").exists()
 
 
@@ -86,9 +86,9 @@ def test_rows_with_errors_are_counted_and_nothing_is_half_written(tmp_path: Path
     values = rows("prompt-completion")
     values[3]["completion"] = None
     path = write_jsonl(tmp_path / "rows.jsonl", values)
-    result = describe(path, tmp_path / "card", Provenance("x"))
+    result = describe_data(path, tmp_path / "card", Provenance("x"))
     assert (result.card.profile.rows, result.card.problems.rows_with_errors) == (63, 1)
     assert "1 further rows cannot be used" in (tmp_path / "card" / "report.html").read_text()
     with pytest.raises(DataError, match="no usable rows"):
-        describe(write_jsonl(tmp_path / "bad.jsonl", [{"prompt": "a"}]), tmp_path / "none", Provenance("x"))
+        describe_data(write_jsonl(tmp_path / "bad.jsonl", [{"prompt": "a"}]), tmp_path / "none", Provenance("x"))
     assert not (tmp_path / "none").exists()
