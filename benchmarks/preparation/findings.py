@@ -96,17 +96,15 @@ def _planted(folder: Path) -> Iterator[str]:
     spoilt = [
         replace(row, completion=others[place]) if place in wrong else row for place, row in enumerate(rows)
     ]
-    begun = time.perf_counter()
     found = find_doubtful_labels(spoilt)
-    seconds = time.perf_counter() - begun
     lines = {rows[place].origin.line for place in wrong}
     ranked = [doubt.line in lines for doubt in found.doubts]
     hits, first = sum(ranked), sum(ranked[: len(wrong)])
     yield f"{len(wrong):,} of {len(rows):,} labels were exchanged at random. The model, right on {found.accuracy:.1%}"
     yield f"of the given labels out of fold, contradicts {len(ranked):,} rows, {hits:,} of them exchanged: recall"
     yield f"{hits / len(wrong):.1%}, precision {hits / max(len(ranked), 1):.1%}; of its first {len(wrong):,} rows"
-    yield f"{first / len(wrong):.1%} were exchanged. What is left may be wrong in the set itself: it was not read. "
-    yield f"Estimated share of wrong labels: {found.noise:.1%}. {seconds:.0f} s on one thread of a shared machine."
+    yield f"{first / len(wrong):.1%} were exchanged. What is left may be wrong in the set itself: it was not read."
+    yield f"Estimated share of wrong labels: {found.noise:.1%}."
 
 
 def _cell(text: str) -> str:
