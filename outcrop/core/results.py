@@ -39,6 +39,14 @@ class Estimate(JsonReady):
     method: str
 
 
+@dataclass(frozen=True)
+class BoundedEstimate(Estimate):
+    """An estimate that has an interval."""
+
+    low: float
+    high: float
+
+
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.core.errors import UsageError
-from outcrop.core.results import Estimate
+from outcrop.core.results import BoundedEstimate, Estimate
 from outcrop.core.seeds import derive
 
 FloatArray = NDArray[np.float64]
@@ -61,16 +61,24 @@ def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Estimate
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n, "Wilson")
 
 
-def newcombe(first: tuple[int, int], second: tuple[int, int], confidence: float = CONFIDENCE) -> Estimate:
+def proportion(successes: int, n: int, confidence: float = CONFIDENCE) -> BoundedEstimate:
+    """The estimate of `wilson`, which has an interval for every n."""
+    found = wilson(successes, n, confidence)
+    assert found.low is not None, "Wilson's interval has a lower end"
+    assert found.high is not None, "Wilson's interval has an upper end"
+    return BoundedEstimate(found.value, found.low, found.high, n, found.method)
+
+
+def newcombe(first: tuple[int, int], second: tuple[int, int], confidence: float = CONFIDENCE) -> BoundedEstimate:
     """Interval of a difference first − second of independent proportions (Newcombe 1998, method 10).
 
     first, second: successes and n. Raises UsageError for n = 0.
     """
-    left, right = wilson(*first, confidence), wilson(*second, confidence)
+    left, right = proportion(*first, confidence), proportion(*second, confidence)
     value = left.value - right.value
     below = math.hypot(left.value - left.low, right.high - right.value)
     above = math.hypot(left.high - left.value, right.value - right.low)
-    return Estimate(value, value - below, value + above, left.n + right.n, "Newcombe")
+    return BoundedEstimate(value, value - below, value + above, left.n + right.n, "Newcombe")
 
 
 def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> float:
@@ -150,7 +158,7 @@ def resample(rows: FloatArray, value: Value, seed: int, resamples: int) -> Float
 def two_sample_bootstrap(
     first: Counts, second: Counts, distance: Distance, *, seed: int = 0, resamples: int = 500,
     bounds: tuple[float, float] = (0.0, 1.0),
-) -> Estimate:  # fmt: skip
+) -> BoundedEstimate:  # fmt: skip
     """Basic bootstrap of a distance between two samples (Davison and Hinkley 1997, §5.2): 2θ̂ − quantiles of θ*.
 
     It takes off the upward bias that distances of samples have. first, second: what each row adds to the sums
@@ -168,7 +176,7 @@ def two_sample_bootstrap(
     ends = (min(max(float(end), bounds[0]), bounds[1]) for end in (low, high))
     low, high = min(next(ends), value), max(next(ends), value)
     n = first.shape[0] + second.shape[0]
-    return Estimate(value, low, high, n, f"basic bootstrap, {resamples:,} resamples")
+    return BoundedEstimate(value, low, high, n, f"basic bootstrap, {resamples:,} resamples")
 
 
 def permutation_test(

@@ -14,7 +14,7 @@ import numpy as np
 
 from outcrop.core.errors import DataError
 from outcrop.core.results import JsonReady
-from outcrop.core.statistics import holm, newcombe, two_proportions, wilson
+from outcrop.core.statistics import holm, newcombe, proportion, two_proportions
 from outcrop.data.label_quality import LabelDoubts
 from outcrop.data.labels import label_set
 from outcrop.data.neighbours import clusters
@@ -150,7 +150,7 @@ def _sampling(
     prior = expected or {label: 1 / len(counts) for label in counts}
     said, table = [], []
     for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        share = wilson(count, len(records))
+        share = proportion(count, len(records))
         table.append((label, count, share.value, share.low, share.high, prior.get(label)))
     if labels:
         entropy = -sum(count / len(records) * math.log2(count / len(records)) for count in counts.values())
@@ -162,7 +162,7 @@ def _sampling(
                 set(expected) - set(counts)
             )
     for each in parts:
-        share = wilson(len(each.rows), len(records))
+        share = proportion(len(each.rows), len(records))
         table.append((each.title, len(each.rows), share.value, share.low, share.high, None))
     small = [each.title for each in parts if len(each.rows) < FEWEST_ROWS]
     if small:
@@ -185,7 +185,7 @@ def _labels(records: Sequence[Record], parts: Sequence[Slice], doubts: LabelDoub
     said, table = [], []
     for each in (Slice("all", "rows", frozenset(range(len(records)))), *parts):
         hits = len(each.rows & conflict)
-        share = wilson(hits, len(each.rows))
+        share = proportion(hits, len(each.rows))
         doubt = len(each.rows & doubted) / len(each.rows) if doubts else None
         table.append((each.title, len(each.rows), share.value, share.low, share.high, doubt))
     for each, p in _tested(parts, conflict, len(records)):

@@ -126,22 +126,6 @@ def open_split(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def verified(path: Path) -> Path:
-    """The file to test on: of a split folder its test part, and any other file as it is.
-
-    A part of a split, named itself or by its folder, is verified against the certificate. Raises as `open_split`, and
-    UsageError for a split without a test part.
-    """
-    if path.is_dir() and (path / CERTIFICATE).is_file():
-        parts = open_split(path)
-        if "test" not in parts:
-            raise UsageError(f"The split {path} has no test part.", "Split again with a share for --test.")
-        return parts["test"]
-    if path.is_file() and path.stem in PARTS and (path.parent / CERTIFICATE).is_file():
-        open_split(path.parent)
-    return path
-
-
 def lines(part: Sequence[Record]) -> list[str]:
     """The records as lines of JSON, in the format of their kind."""
     return [

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from outcrop.core.errors import DataError
-from outcrop.core.results import Estimate, JsonReady
+from outcrop.core.results import BoundedEstimate, JsonReady
 from outcrop.core.seeds import derive
 from outcrop.core.spec import Spec, parameter
-from outcrop.core.statistics import permutation_test, two_sample_bootstrap, wilson
+from outcrop.core.statistics import permutation_test, proportion, two_sample_bootstrap
 from outcrop.data.distributions import Floats, aspects, divergence, one_hot, separability, words
 from outcrop.data.labels import label_set
 from outcrop.data.neighbours import clusters
@@ -52,7 +52,7 @@ class Difference(JsonReady):
     divergence once training rows have their importance weights."""
 
     aspect: str
-    divergence: Estimate
+    divergence: BoundedEstimate
     by_chance: float
     p: float
     reweighted: float
@@ -111,9 +111,9 @@ class Representativeness(JsonReady):
     training_rows: int
     production_rows: int
     compared: tuple[int, int]
-    separability: Estimate
+    separability: BoundedEstimate
     differences: tuple[Difference, ...]
-    far: Estimate
+    far: BoundedEstimate
     missing: tuple[MissingKind, ...]
     weights: Weights
     sampling: tuple[LabelShare, ...]
@@ -144,7 +144,7 @@ def compare(
     nearest = _nearest(matrix[len(first) :], matrix[: len(first)])
     usual = float(np.quantile(_nearest(matrix[: len(first)], None), EXPECTED_FAR))
     rows = np.flatnonzero(nearest < usual)
-    far = wilson(len(rows), len(second))
+    far = proportion(len(rows), len(second))
     missing = _kinds(rows, matrix[len(first) :], first, second)
     sampling = _sampling(first, second)
     result = Representativeness(
@@ -161,7 +161,7 @@ def _drawn(rows: int, spec: CompareSpec, side: str) -> list[int]:
     return [int(row) for row in np.sort(chosen)]
 
 
-def _separability(chance: Floats, domain: Any, spec: CompareSpec) -> Estimate:
+def _separability(chance: Floats, domain: Any, spec: CompareSpec) -> BoundedEstimate:
     edges = np.unique(np.quantile(chance, np.linspace(0, 1, SCORE_BINS + 1)[1:-1]))
     code = np.searchsorted(edges, chance)
     first, second = (one_hot(code[domain == side], len(edges) + 1) for side in (0, 1))

@@ -11,12 +11,12 @@ from markupsafe import Markup
 from outcrop.core.charts import NARROW, WIDE, Interval, interval_plot
 from outcrop.core.files import write_atomic
 from outcrop.core.page import Figure, environment, style
+from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
 from outcrop.evaluation import heatmap, notation, plots
 from outcrop.evaluation.comparison import headline
 from outcrop.evaluation.results import (
     Change,
-    Estimate,
     EvaluationResult,
     MetricFacts,
     Preparation,

@@ -17,7 +17,7 @@ from outcrop.core.errors import DataError, UsageError
 from outcrop.core.files import digest
 from outcrop.data import split as splitting
 from outcrop.data.assignment import PARTS
-from outcrop.data.certificate import open_split, verified
+from outcrop.data.certificate import open_split
 from outcrop.data.crossing import crossing_pairs
 from outcrop.data.reading import load
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text, answer_text, prompt_text
@@ -210,18 +210,3 @@ def test_rows_without_the_named_field_are_named_all_at_once() -> None:
         split(records, SplitSpec(group_by="day"))
     with pytest.raises(DataError, match=r"rows.jsonl:1: at: .*isoformat"):
         split(records, SplitSpec(time_by="at"))
-
-
-def test_a_test_file_of_a_split_is_verified_wherever_it_is_named(tmp_path: Path) -> None:
-    write_split(split(labelled()), tmp_path / "out")
-    test = tmp_path / "out" / "test.jsonl"
-    assert verified(tmp_path / "out") == verified(test) == test
-    assert verified(tmp_path / "other.jsonl") == tmp_path / "other.jsonl"
-    with test.open("a") as file:
-        file.write("{}\n")
-    for path in (tmp_path / "out", test):
-        with pytest.raises(DataError, match="is not the file that was split"):
-            verified(path)
-    write_split(split(labelled(), SplitSpec(test=0)), tmp_path / "untested")
-    with pytest.raises(UsageError, match="has no test part"):
-        verified(tmp_path / "untested")
