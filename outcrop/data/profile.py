@@ -11,11 +11,11 @@ import numpy as np
 from outcrop.core.errors import DataError
 from outcrop.core.results import JsonReady
 from outcrop.core.seeds import derive
+from outcrop.data.anonymise.patterns import find
 from outcrop.data.boilerplate import Boilerplate, boilerplate
 from outcrop.data.labels import label_set
 from outcrop.data.language import language
 from outcrop.data.neighbours import clusters
-from outcrop.data.pii import find
 from outcrop.data.records import Record, answer_text, parts, prompt_text
 
 BINS = 32
@@ -119,7 +119,7 @@ def masked(text: str) -> str:
     pieces, end = [], 0
     for finding in sorted(find(text), key=lambda each: each.start):
         if finding.start >= end:
-            pieces += [text[end : finding.start], f"[{finding.code}]"]
+            pieces += [text[end : finding.start], f"[{finding.type}]"]
             end = finding.end
     return "".join(pieces) + text[end:]
 
