@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import outcrop
-from outcrop.data.split import split, write_split
+from outcrop.data.split import SplitSpec, split, write_split
 from outcrop.workflows.demo import demo_rows
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "out-evaluate")
@@ -15,7 +15,7 @@ epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 6
 
 rows, problems = demo_rows()
 print(f"{len(rows)} usable rows, {problems.rows_with_errors} with defects")
-write_split(split(rows, seed=1, validation=0.1, test=0.1), folder / "data")
+write_split(split(rows, SplitSpec(seed=1)), folder / "data")
 
 for method in ("full", "lora"):
     outcrop.tune(

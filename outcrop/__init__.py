@@ -1,7 +1,8 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate, stream,
-check_data, prepare, split_data, anonymise, demo. They are imported on first use, so that `import outcrop` is light.
+check_data, prepare, split_data, anonymise, compare_data, find_bias, describe_data, demo. They are imported on first
+use, so that `import outcrop` is light.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from outcrop.workflows.anonymise import anonymise
     from outcrop.workflows.check_data import check_data, split_data
     from outcrop.workflows.demo import demo
+    from outcrop.workflows.describe_data import compare_data, describe_data, find_bias
     from outcrop.workflows.evaluate import evaluate
     from outcrop.workflows.fine_tune import tune
     from outcrop.workflows.generate import generate, stream
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
     from outcrop.workflows.pretrain import pretrain
 
 __all__ = [
-    "anonymise", "check_data", "demo", "evaluate", "generate", "prepare", "pretrain", "split_data", "stream", "tune",
+    "anonymise", "check_data", "compare_data", "demo", "describe_data", "evaluate", "find_bias", "generate", "prepare",
+    "pretrain", "split_data", "stream", "tune",
 ]  # fmt: skip
 
-_HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"}
+_HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"} | dict.fromkeys(
+    ("compare_data", "find_bias"), "describe_data"
+)
 
 
 def __getattr__(name: str) -> Any:

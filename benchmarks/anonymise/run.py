@@ -27,10 +27,10 @@ import numpy as np
 from plain_presidio import PlainPresidio
 
 from outcrop.core.files import write_atomic, write_json
+from outcrop.core.statistics import bootstrap, wilson
 from outcrop.data.anonymise.anonymiser import Anonymiser
 from outcrop.data.anonymise.findings import Finding, without_overlaps
 from outcrop.data.anonymise.spec import AnonymiseSpec
-from outcrop.evaluation.statistics import bootstrap, wilson
 
 RESULTS = Path(__file__).parent / "results"
 SYNTH_TYPES = {

@@ -45,7 +45,7 @@ def intents(name: str, defaults: Settings) -> Benchmark:
         settings = defaults | given
         mapping = Mapping.from_text("prompt=text,completion=label", TEMPLATE)
         rows = load([shared / "data" / "intents" / name / "train.jsonl.gz"], mapping)
-        write_split(split(rows, seed=0), folder / "data")
+        write_split(split(rows), folder / "data")
         start = time.perf_counter()
         result = outcrop.tune(base, [str(folder / "data")], str(folder / "model"), settings=settings, listener=show)
         assert result.evaluation is not None

@@ -29,7 +29,7 @@ def main() -> None:
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_split(split(demo_rows()[0], seed=0), folder / "data")
+        write_split(split(demo_rows()[0]), folder / "data")
         for base in parser.parse_args().base:
             width = load_model(base).model.config.hidden_size
             for method, rates in RATES.items():

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from outcrop.cli.anonymise import anonymise_files, restore_file
 from outcrop.cli.console import Output, message_console, print_json, result_console, visible
+from outcrop.cli.describe import bias_files, card_files, compare_files
 from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.mask import render as render_mask
 from outcrop.cli.options import (
@@ -35,11 +36,14 @@ from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import read
 from outcrop.data.records import Record, parts
+from outcrop.data.split import SplitSpec
 from outcrop.data.validation import CheckResult, CheckSpec
-from outcrop.workflows.check_data import SplitSpec, check_data, split_data
+from outcrop.workflows.check_data import check_data, split_data
 
 SHOWN_COUNTS = 12
-SPLIT_FIELDS = ("folder", "seed", "counts", "clusters", "proof", "digests", "fields_left_out")
+SPLIT_FIELDS = (
+    "folder", "seed", "counts", "left_out", "clusters", "groups", "times", "proof", "digests", "fields_left_out"
+)
 
 AgainstOption = Annotated[
     list[str] | None,
@@ -51,6 +55,9 @@ LabelsOption = Annotated[
 MaxCharsOption = Annotated[
     int | None, typer.Option("--max-chars", metavar="N", min=1, help="Longest row, in characters.")
 ]
+DoubtOption = Annotated[
+    bool, typer.Option("--doubtful-labels", help="Report labels that a model trained on the other rows contradicts.")
+]
 MaskOption = Annotated[bool, typer.Option("--mask", help="Show the tokens that --base would be trained on.")]
 BaseOption = Annotated[
     str, typer.Option("--base", metavar="MODEL", help=f"With --mask, whose tokenizer and chat template: {MODEL_WORDS}.")
@@ -58,12 +65,22 @@ BaseOption = Annotated[
 RowsOption = Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many records to show.")]
 FolderOption = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to make.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]
+GroupOption = Annotated[
+    str,
+    typer.Option("--group-by", metavar="FIELD", help="Keep rows with an equal field in one part: customer, document."),
+]
+TimeOption = Annotated[
+    str, typer.Option("--time-by", metavar="FIELD", help="Split by time: training before validation before test.")
+]
 ShareOption = Annotated[float, typer.Option(min=0, max=0.99, help="Share of the rows; 0 makes no such part.")]
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check, prepare, split and look at records.")
 app.command("prepare", cls=Command)(prepare_files)
 app.command("anonymise", cls=Command)(anonymise_files)
 app.command("restore", cls=Command)(restore_file)
+app.command("compare", cls=Command)(compare_files)
+app.command("bias", cls=Command)(bias_files)
+app.command("card", cls=Command)(card_files)
 
 
 @app.command("check", cls=Command)
@@ -73,6 +90,7 @@ def check_files(
     against: AgainstOption = None,
     labels: LabelsOption = None,
     max_chars: MaxCharsOption = None,
+    doubtful_labels: DoubtOption = False,
     columns: MapOption = "",
     template: TemplateOption = "",
     roles: RolesOption = "",
@@ -86,7 +104,10 @@ def check_files(
     mapping = Mapping.from_text(columns, template, roles)
     spec = CheckSpec.parse({"labels": _labels(labels) if labels else None, "max_chars": max_chars})
     with progress(message_console()) as listener:
-        result = check_data(files, mapping, record_format or None, against or (), spec, listener=listener)
+        result = check_data(
+            files, mapping, record_format or None, against or (), spec, listener=listener,
+            doubtful_labels=doubtful_labels,
+        )  # fmt: skip
     if output == "json":
         print_json(result.as_dict())
     else:
@@ -104,6 +125,8 @@ def split_files(
     seed: SeedOption = 0,
     validation: ShareOption = 0.1,
     test: ShareOption = 0.1,
+    group_by: GroupOption = "",
+    time_by: TimeOption = "",
     columns: MapOption = "",
     template: TemplateOption = "",
     roles: RolesOption = "",
@@ -113,10 +136,13 @@ def split_files(
 ) -> None:
     """Split into train, validation and a sealed test set, almost equal prompts never on two sides.
 
+    Labels keep their shares. With --time-by the parts follow each other in time instead of being drawn.
     Writes train.jsonl, validation.jsonl, test.jsonl and the certificate split.json; or nothing.
     """
     mapping = Mapping.from_text(columns, template, roles)
-    spec = SplitSpec(seed=seed, validation=validation, test=test)
+    spec = SplitSpec(
+        seed=seed, validation=validation, test=test, group_by=group_by or None, time_by=time_by or None
+    )
     with progress(message_console()) as listener:
         result = split_data(files, to, mapping, record_format or None, spec, listener, overwrite=overwrite)
     fields = result.as_dict()
@@ -198,6 +224,11 @@ def _report(result: CheckResult) -> RenderableType:
     for title, counts in (("kinds", result.kinds), ("labels", result.labels), ("languages", result.languages)):
         if counts:
             lines.append(f"{title}: {_counted(counts)}")
+    if found := result.doubts:
+        lines.append(
+            f"model of the labels: right on {found.accuracy:.1%} out of fold, contradicts {len(found.doubts):,} rows; "
+            f"at most about {found.noise:.1%} of the labels are wrong"
+        )
     errors, warnings = result.problems.errors, result.problems.warnings
     verdict = f"{errors:,} errors in {result.problems.rows_with_errors:,} rows, {warnings:,} warnings"
     style = "bold red" if errors else "bold green"

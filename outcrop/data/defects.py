@@ -103,6 +103,16 @@ DEFECTS: dict[str, Defect] = {
     # Labels and balance
     "label-outside-set": _error("the answer is not one of the labels", "Correct the label, or add it to the set."),
     "rare-label": _warning("a label has few rows", "Add examples, or join it with another label."),
+    "label-variant": _warning(
+        "a label is another one in all but case, spacing or signs", "Write both the same way; a model sees two labels."
+    ),
+    "near-conflict": _warning("an almost equal prompt has another label", "Decide which label is right."),
+    "label-drift": _warning(
+        "a label is far more or less frequent in one file than in the others", "Mix the files, or find out why."
+    ),
+    "label-doubt": _warning(
+        "a model trained on the other rows contradicts the label", "Read the row and decide which label is right."
+    ),
     "number-as-label": _warning("labels are numbers, whose meaning a model cannot read", "Use words as labels."),
     "too-few-rows": _warning("there are few rows", "Add rows; few rows give a wide interval on every score."),
     "language-mix": _warning("a row is in another language than most", "Intended? If not, remove these rows."),

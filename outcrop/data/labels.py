@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from outcrop.data.origins import Origins
 from outcrop.data.records import Conversation, Origin, Record, Text, answer_text, parts
 
 MOST_LABELS = 1000
@@ -34,6 +35,8 @@ class LabelCounter:
         self._open = False
         self.first: dict[str, tuple[Origin, str]] = {}
         """Where each label occurs first: row and field."""
+        self.origins: dict[str, Origins] = {}
+        """Every row of each label."""
 
     def add(self, record: Record) -> None:
         """Count the answer of one record."""
@@ -43,6 +46,7 @@ class LabelCounter:
         many_turns = isinstance(record, Conversation) and sum(turn.role == "assistant" for turn in record.messages) > 1
         self._counts[answer] += 1
         self.first.setdefault(answer, (record.origin, parts(record)[-1].field))
+        self.origins.setdefault(answer, Origins()).append(record.origin)
         if (
             isinstance(record, Text)
             or many_turns
@@ -54,12 +58,21 @@ class LabelCounter:
             self._open = True
             self._counts.clear()
             self.first.clear()
+            self.origins.clear()
 
     def counts(self) -> dict[str, int] | None:
         """Rows per label, by label; None where the answers are not labels."""
         rows, alone = self._counts.total(), sum(count == 1 for count in self._counts.values())
         closed = not self._open and 2 <= len(self._counts) <= rows / 2 and alone <= max(1, LARGEST_SHARE_ALONE * rows)
         return dict(sorted(self._counts.items())) if closed else None
+
+    def by_file(self) -> dict[str, dict[str, int]]:
+        """Rows of each label in each file: file → label → rows."""
+        found: dict[str, dict[str, int]] = {}
+        for label, origins in self.origins.items():
+            for file, rows in origins.by_file().items():
+                found.setdefault(file, {})[label] = rows
+        return found
 
 
 def label_set(records: Iterable[Record]) -> tuple[str, ...] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from outcrop.core.errors import UsageError, did_you_mean
 from outcrop.core.files import Location, bare_suffix
+from outcrop.data.certificate import CERTIFICATE
 from outcrop.data.formats.catalog import CONTAINERS, DOCUMENTS, SHAPES
 from outcrop.data.formats.container import Row
 from outcrop.data.formats.json_text import shortened
@@ -18,7 +19,6 @@ from outcrop.data.formats.shape import Shape
 from outcrop.data.mapping import Mapping, apply
 from outcrop.data.problems import Problems, Site
 from outcrop.data.records import Origin, Record
-from outcrop.data.split import CERTIFICATE
 
 Paths = str | Path | Sequence[str | Path]
 SNIFFED_ROWS = 50

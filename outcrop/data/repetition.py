@@ -9,38 +9,17 @@ from array import array
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 from outcrop.data.minhash import Signatures, signatures
-from outcrop.data.neighbours import THRESHOLD, similar_pairs
+from outcrop.data.neighbours import THRESHOLD, Pairs, Rows, similar_pairs
+from outcrop.data.origins import Origins
 from outcrop.data.problems import Problems
-from outcrop.data.records import Origin, Record, Text, answer_text, prompt_text
+from outcrop.data.records import Record, Text, answer_text, prompt_text
 from outcrop.data.shingles import Shingler, normalise
 
 BATCH_ROWS = 2000
 BATCH_CHARACTERS = 1 << 22
-
-
-class Origins:
-    """Many origins in little memory."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._files = array("I")
-        self._lines = array("Q")
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __getitem__(self, index: int) -> Origin:
-        return Origin(self._names[self._files[index]], self._lines[index])
-
-    def append(self, origin: Origin) -> int:
-        """Keep one and return its index."""
-        if not self._names or self._names[-1] != origin.file:
-            self._names.append(origin.file)
-        self._files.append(len(self._names) - 1)
-        self._lines.append(origin.line)
-        return len(self) - 1
 
 
 class Repetition:
@@ -57,6 +36,7 @@ class Repetition:
         self._references: dict[int, int] = {}
         self._origins = Origins()
         self._compared = array("Q")  # index of each row that has a signature
+        self._answers = array("Q")  # digest of its answer
         self._reference_count = 0
         self._shingler: Shingler | None = None
         self._field = "prompt"
@@ -71,7 +51,7 @@ class Repetition:
         if key not in self._references:
             self._references[key] = self._origins.append(record.origin)
             self._reference_count = len(self._origins)
-            self._compare(prompt, self._references[key])
+            self._compare(prompt, answer_text(record), self._references[key])
 
     def add(self, record: Record) -> None:
         """Report the row if its prompt occurred before, in its own file or in the other."""
@@ -89,29 +69,44 @@ class Repetition:
         if key not in self._prompts:
             self._prompts[key] = index
             if key not in self._references:
-                self._compare(prompt, index)
+                self._compare(prompt, answer, index)
 
-    def finish(self) -> None:
-        """Report almost equal prompts, each later row once, beside the earlier one that is most like it."""
+    def finish(self, *, labels: bool = False) -> None:
+        """Report almost equal prompts, each later row once, beside the earlier one that is most like it.
+
+        labels: the answers are labels, so that almost equal prompts should have the same one.
+        """
         self._flush()
         if not self._signatures:
             return
         rows = np.array(self._compared, dtype=np.int64)
-        best = np.zeros((2, len(rows)))  # similarity to the nearest reference, to the nearest earlier row
-        nearest = np.zeros((2, len(rows)), dtype=np.int64)
+        answers = np.array(self._answers, dtype=np.uint64)
+        # Similarity to the nearest reference, to the nearest earlier row, to the nearest one answered otherwise.
+        best = np.zeros((3, len(rows)))
+        nearest = np.zeros((3, len(rows)), dtype=np.int64)
         for pairs in similar_pairs(np.concatenate(self._signatures), self._threshold):
             kind = (rows[pairs.left] >= self._reference_count).astype(np.int64)
-            nearer = (rows[pairs.right] >= self._reference_count) & (pairs.estimate > best[kind, pairs.right])
-            better = np.flatnonzero(nearer)[np.argsort(pairs.estimate[nearer])]  # of equal indices the last is kept
-            best[kind[better], pairs.right[better]] = pairs.estimate[better]
-            nearest[kind[better], pairs.right[better]] = rows[pairs.left[better]]
-        for side, code in enumerate(("near-overlap", "near-duplicate")):
+            self._keep_nearest(rows, pairs, kind, best, nearest)
+            if labels:
+                other = (answers[pairs.left] != answers[pairs.right]) & (kind == 1)
+                conflicts = Pairs(*(each[other] for each in pairs))
+                self._keep_nearest(rows, conflicts, np.full(int(other.sum()), 2), best, nearest)
+        for side, code in enumerate(("near-overlap", "near-duplicate", "near-conflict")):
             for position in np.flatnonzero(best[side]):
                 like = self._origins[int(nearest[side, position])]
                 self._report(code, int(rows[position]), f"about {best[side, position]:.0%} like {like}")
 
-    def _compare(self, prompt: str, index: int) -> None:
+    def _keep_nearest(
+        self, rows: Rows, pairs: Pairs, kind: Rows, best: NDArray[np.float64], nearest: Rows
+    ) -> None:
+        nearer = (rows[pairs.right] >= self._reference_count) & (pairs.estimate > best[kind, pairs.right])
+        better = np.flatnonzero(nearer)[np.argsort(pairs.estimate[nearer])]  # of equal indices the last is kept
+        best[kind[better], pairs.right[better]] = pairs.estimate[better]
+        nearest[kind[better], pairs.right[better]] = rows[pairs.left[better]]
+
+    def _compare(self, prompt: str, answer: str, index: int) -> None:
         self._compared.append(index)
+        self._answers.append(_digest(answer.strip()))
         self._batch.append(prompt)
         self._characters += len(prompt)
         if len(self._batch) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:

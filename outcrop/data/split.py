@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
-import collections.abc
-import hashlib
-import json
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
-from outcrop.core.errors import DataError, UsageError
-from outcrop.core.files import check_target, digest, staged_folder, write_atomic, write_json
-from outcrop.core.seeds import derive
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop.core.errors import DataError
+from outcrop.core.files import check_target, staged_folder, write_atomic, write_json
+from outcrop.core.spec import Spec, parameter
+from outcrop.data.assignment import LEFT_OUT, PARTS, Codes, PartCodes, Shares, assign, assign_by_time, components
+from outcrop.data.certificate import CERTIFICATE, Bonds, Drawn, certify, lines
 from outcrop.data.crossing import crossing_pairs
-from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.labels import label_set
 from outcrop.data.mapping import Mapping
-from outcrop.data.neighbours import THRESHOLD, clusters
-from outcrop.data.records import Conversation, Pair, Record, Text, answer_text, prompt_text
-from outcrop.data.shingles import LARGEST_MEAN, normalise
+from outcrop.data.neighbours import clusters
+from outcrop.data.records import Record, answer_text, prompt_text
+from outcrop.data.shingles import normalise
 
-PARTS = ("train", "validation", "test")
-CERTIFICATE = "split.json"
-FORMAT_OF = {Pair: "prompt-completion", Conversation: "openai-chat", Text: "input"}
-"""The format in which each kind of record is written; each holds its kind without loss."""
-
-RULE = (
-    f"Prompts with a Jaccard similarity of character 5-grams of at least {THRESHOLD}, directly or through others, or "
-    "equal after NFKC, case folding and white space, stay together; where prompts have more than "
-    f"{LARGEST_MEAN:,} 5-grams on average, a share of them drawn by hash is compared. Stratified on the answer where "
-    "answers are labels. Clusters are drawn in the order of a hash of the seed and the cluster's first prompt."
-)
+T = TypeVar("T")
+NAMED_ROWS = 5
+"""How many rows an error names."""
 
 
-class Cluster(NamedTuple):
-    """Rows that stay together, the answer that stands for them, and the place in the seeded order."""
+class SplitSpec(Spec):
+    """How rows are shared out."""
 
-    rows: list[int]
-    stratum: str
-    rank: int
+    seed: int = parameter(0, "of the draw", ge=0)
+    validation: float = parameter(0.1, "share of the rows for validation", ge=0, lt=1)
+    test: float = parameter(0.1, "share of the rows for the sealed test set", ge=0, lt=1)
+    stratify: bool = parameter(True, "give every label its share in each part")
+    group_by: str | None = parameter(None, "field whose equal values stay in one part: customer, document, template")
+    time_by: str | None = parameter(None, "field of times: training before validation before test")
+
+    @property
+    def shares(self) -> Shares:
+        """The shares of validation and test."""
+        return Shares(self.validation, self.test)
 
 
 @dataclass(frozen=True)
 class Split:
-    """The three parts, each in the order of the data, and the certificate."""
+    """The three parts, each in the order of the data, the rows that stand in none, and the certificate."""
 
     train: list[Record]
     validation: list[Record]
     test: list[Record]
+    left_out: list[Record]
     certificate: dict[str, Any]
 
     def parts(self) -> dict[str, list[Record]]:
@@ -58,152 +61,36 @@ class Split:
         return {name: records for name, records in named if records}
 
 
-def split(
-    records: Sequence[Record], seed: int, validation: float = 0.1, test: float = 0.1, stratify: bool = True
-) -> Split:
-    """Split by near-duplicate-free groups; a pure function of the seed and the set of records, not of their order.
+def split(records: Sequence[Record], spec: SplitSpec | None = None) -> Split:
+    """Split by near-duplicate-free groups; a pure function of the spec and the set of records, not of their order.
 
-    validation, test: shares of the rows, reached to within one cluster. Raises UsageError for shares that leave
-    nothing to train on, and DataError where there are too few clusters for the parts, or records of several kinds.
+    Shares are reached to within one component of rows that stay together. Raises UsageError for shares that leave
+    nothing to train on, and DataError where there are too few components for the parts, records of several kinds, or
+    rows without the field of groups or times.
     """
-    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise UsageError(f"The shares validation={validation} and test={test} leave no training rows.", "Lower them.")
+    spec = spec or SplitSpec()
+    spec.shares.check()
     kinds = sorted({type(record).__name__ for record in records})
     if len(kinds) != 1:
         raise DataError(f"Cannot split {' and '.join(kinds) or 'no records'}.", "Give records of one kind.")
     texts = [prompt_text(record) for record in records]
-    labels = label_set(records) if stratify else None
-    strata = [answer_text(record).strip() if labels else "" for record in records]
-    shares = {"test": test, "validation": validation}
-    found = _clusters(texts, strata, clusters(texts).tolist(), seed)
-    while crossing := crossing_pairs(texts, parts := _assign(found, len(records), shares)):
+    labels = label_set(records) if spec.stratify else None
+    strata = _codes([answer_text(record).strip() for record in records] if labels else [""] * len(records))
+    groups = _codes(_values(records, spec.group_by, str)) if spec.group_by else np.arange(len(records), dtype=np.int64)
+    times = np.array(_values(records, spec.time_by, _seconds)) if spec.time_by else None
+    near = clusters(texts)
+    part = _assigned(spec, strata, groups, near, times, keys := _keys(texts))
+    while crossing := _crossing(texts, part):
         # MinHash missed these pairs and the exact join found them: their clusters become one.
-        found = _clusters(texts, strata, _united(found, crossing), seed)
-    chosen = [[record for record, part in zip(records, parts, strict=True) if part == name] for name in PARTS]
-    train_rows, validation_rows, test_rows = chosen
-    drawn = Split(train_rows, validation_rows, test_rows, certificate={})
-    return replace(drawn, certificate=_certificate(drawn, records, found, seed, shares, labels))
-
-
-def _clusters(texts: Sequence[str], strata: Sequence[str], groups: Sequence[int], seed: int) -> list[Cluster]:
-    """The clusters in their seeded order. groups: the number of each row's cluster."""
-    members: dict[int, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups):
-        members[group].append(row)
-    found = []
-    for rows in members.values():
-        first = min(normalise(texts[row]) for row in rows)
-        found.append(Cluster(rows, min(strata[row] for row in rows), derive(seed, "split", first)))
-    return sorted(found, key=lambda cluster: cluster.rank)
-
-
-def _united(found: Sequence[Cluster], crossing: Sequence[tuple[int, int]]) -> list[int]:
-    """The number of each row's cluster once the clusters of every crossing pair are one."""
-    group = {row: number for number, cluster in enumerate(found) for row in cluster.rows}
-    for left, right in crossing:
-        old, new = group[right], group[left]
-        group = {row: new if number == old else number for row, number in group.items()}
-    return [group[row] for row in sorted(group)]
-
-
-def _assign(found: Sequence[Cluster], rows: int, shares: collections.abc.Mapping[str, float]) -> list[str]:
-    """The part of each row."""
-    parts = ["train"] * rows
-    free = list(found)
-    for name, share in shares.items():
-        wanted = max(1, round(share * rows)) if share else 0
-        taken = _draw(free, wanted)
-        if wanted and not taken:
-            largest = max(len(cluster.rows) for cluster in found)
-            raise DataError(
-                f"A {name} part of {wanted:,} of {rows:,} rows cannot be made: almost equal prompts form "
-                f"{len(found):,} clusters, the largest of {largest:,} rows.",
-                "Add rows that differ, or ask for other shares.",
-            )
-        for cluster in taken:
-            for row in cluster.rows:
-                parts[row] = name
-        free = _without(free, taken)
-    if not free:
-        raise DataError("No rows are left to train on.", "Ask for smaller shares, or add rows that differ.")
-    return parts
-
-
-def _draw(free: Sequence[Cluster], wanted: int) -> list[Cluster]:
-    """Clusters with `wanted` rows in all, of every stratum its share; every stratum keeps its last cluster back."""
-    strata: dict[str, list[Cluster]] = defaultdict(list)
-    for cluster in free:
-        strata[cluster.stratum].append(cluster)
-    quotas = _quotas({name: sum(len(cluster.rows) for cluster in group) for name, group in strata.items()}, wanted)
-    taken = [cluster for name, group in strata.items() for cluster in _fill(group[:-1], quotas[name])]
-    kept_back = [group[-1] for group in strata.values()]
-    rest = _without(free, taken + kept_back)
-    taken += _fill(rest, wanted - _rows(taken))
-    missing = wanted - _rows(taken)
-    over = [cluster for cluster in _without(rest, taken) if len(cluster.rows) < 2 * missing]
-    return taken + sorted(over, key=lambda cluster: len(cluster.rows))[:1]
-
-
-def _fill(group: Sequence[Cluster], wanted: int) -> list[Cluster]:
-    """Clusters in their seeded order, each if it still fits."""
-    taken = []
-    for cluster in group:
-        if len(cluster.rows) <= wanted:
-            taken.append(cluster)
-            wanted -= len(cluster.rows)
-    return taken
-
-
-def _rows(found: Sequence[Cluster]) -> int:
-    return sum(len(cluster.rows) for cluster in found)
-
-
-def _without(found: Sequence[Cluster], taken: Sequence[Cluster]) -> list[Cluster]:
-    ranks = {cluster.rank for cluster in taken}
-    return [cluster for cluster in found if cluster.rank not in ranks]
-
-
-def _quotas(rows: collections.abc.Mapping[str, int], wanted: int) -> dict[str, int]:
-    """`wanted` shared out in proportion to the rows of each stratum, by largest remainders."""
-    total = sum(rows.values())
-    quotas = {name: wanted * count // total for name, count in rows.items()}
-    by_remainder = sorted(rows, key=lambda name: (-(wanted * rows[name] % total), name))
-    for name in by_remainder[: wanted - sum(quotas.values())]:
-        quotas[name] += 1
-    return quotas
-
-
-def _certificate(
-    drawn: Split,
-    records: Sequence[Record],
-    found: Sequence[Cluster],
-    seed: int,
-    shares: collections.abc.Mapping[str, float],
-    labels: Sequence[str] | None,
-) -> dict[str, Any]:
-    largest = max(found, key=lambda cluster: len(cluster.rows))
-    balance = {name: Counter(answer_text(record).strip() for record in part) for name, part in drawn.parts().items()}
-    return {
-        "version": 1,
-        "seed": seed,
-        "rule": RULE,
-        "shares": dict(shares),
-        "counts": {name: len(part) for name, part in drawn.parts().items()},
-        "digests": {name: _digest(part) for name, part in drawn.parts().items()},
-        "sealed": "test",
-        "labels": {label: {name: balance[name][label] for name in balance} for label in labels} if labels else None,
-        "clusters": {
-            "count": len(found),
-            "rows_with_neighbours": sum(len(cluster.rows) for cluster in found if len(cluster.rows) > 1),
-            "largest": {"rows": len(largest.rows), "first": str(records[largest.rows[0]].origin)},
-        },
-        "proof": {
-            "method": "exact prefix-filter join over all pairs of rows in different parts, after the split",
-            "threshold": THRESHOLD,
-            "pairs_across_parts": 0,
-        },
-        "fields_left_out": sorted({str(name) for record in records for name in record.fields}),
-    }
+        for left, right in crossing:
+            near[near == near[right]] = near[left]
+        part = _assigned(spec, strata, groups, near, times, keys)
+    train, validation, test, left_out = (
+        [records[row] for row in np.flatnonzero(part == code).tolist()] for code in (*range(len(PARTS)), LEFT_OUT)
+    )
+    drawn = Split(train, validation, test, left_out, certificate={})
+    bonds = Bonds(groups if spec.group_by else None, near, components(groups, near), times)
+    return replace(drawn, certificate=certify(Drawn(records, part, bonds, labels), drawn.parts(), spec.model_dump()))
 
 
 def write_split(drawn: Split, folder: Path, mapping: Mapping | None = None, *, overwrite: bool = False) -> None:
@@ -216,44 +103,72 @@ def write_split(drawn: Split, folder: Path, mapping: Mapping | None = None, *, o
     check_target(folder, overwrite=overwrite)
     with staged_folder(folder) as scratch:
         for name, part in drawn.parts().items():
-            write_atomic(scratch / f"{name}.jsonl", "".join(_lines(part)))
+            write_atomic(scratch / f"{name}.jsonl", "".join(lines(part)))
         made = {"mapping": mapping.model_dump()} if mapping else {}
         write_json(scratch / CERTIFICATE, drawn.certificate | made)
 
 
-def open_split(folder: Path) -> dict[str, Path]:
-    """The files of a written split by part, verified against its certificate.
+def _assigned(
+    spec: SplitSpec, strata: Codes, groups: Codes, near: Codes, times: NDArray[np.float64] | None,
+    keys: NDArray[np.uint64],
+) -> PartCodes:  # fmt: skip
+    if times is not None:
+        return assign_by_time(times, groups, near, spec.shares)
+    return assign(strata, groups, near, spec.shares, spec.seed, keys)
 
-    Raises UsageError where there is no certificate, and DataError if a file is missing or not what was sealed.
-    """
-    certificate = folder / CERTIFICATE
-    if not certificate.is_file():
-        raise UsageError(f"{folder} holds no {CERTIFICATE}.", "Make one with outcrop data split.")
-    try:
-        sealed = dict(json.loads(certificate.read_text("utf-8"))["digests"])
-        paths = {name: folder / f"{name}.jsonl" for name in PARTS if name in sealed}
-        paths["train"]
-    except (ValueError, KeyError, TypeError) as error:
+
+def _crossing(texts: Sequence[str], part: PartCodes) -> list[tuple[int, int]]:
+    """The pairs of rows in different parts that are equal or almost equal."""
+    rows = np.flatnonzero(part != LEFT_OUT).tolist()
+    pairs = crossing_pairs([texts[row] for row in rows], [PARTS[part[row]] for row in rows])
+    return [(rows[left], rows[right]) for left, right in pairs]
+
+
+def _codes(values: Sequence[str]) -> Codes:
+    """A number for each value, in the order of the values, so that it does not depend on the order of rows."""
+    number = {value: index for index, value in enumerate(sorted(set(values)))}
+    return np.array([number[value] for value in values], dtype=np.int64)
+
+
+def _keys(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """A hash of each normalised prompt, the seeded order's ground."""
+    digests = (blake2b(normalise(text).encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+
+
+def _values(records: Sequence[Record], name: str, parse: Callable[[Any], T]) -> list[T]:
+    """A field of every record. Raises DataError naming the first rows that lack it or cannot be parsed."""
+    found, wrong = [], []
+    for record in records:
+        value = record.fields.get(name)
+        try:
+            if value is None:
+                raise ValueError("missing")
+            found.append(parse(value))
+        except (ValueError, TypeError, OverflowError) as error:
+            wrong.append(f"{record.origin}: {name}: {error}")
+    if wrong:
+        known = sorted({str(key) for record in records for key in record.fields})
+        named = wrong[:NAMED_ROWS] + ([f"… and {len(wrong) - NAMED_ROWS:,} more"] if len(wrong) > NAMED_ROWS else [])
         raise DataError(
-            f"{certificate} is not a certificate of a split.", "Restore it, or split again into a new folder."
-        ) from error
-    changed = [path.name for name, path in paths.items() if not path.is_file() or digest(path) != sealed[name]]
-    if changed:
-        raise DataError(
-            f"{' and '.join(changed)} in {folder} is not the file that was split.",
-            "Restore it, or split again into a new folder; scores on the old test set do not carry over.",
+            f"{len(wrong):,} of {len(records):,} rows cannot be placed by {name}:\n" + "\n".join(named),
+            f"Every row needs it. Fields of these rows: {', '.join(known) or 'none'}.",
         )
-    return paths
+    return found
 
 
-def _lines(part: Sequence[Record]) -> list[str]:
-    return [
-        json.dumps(SHAPES.load(FORMAT_OF[type(record)]).write(record), ensure_ascii=False) + "\n" for record in part
-    ]
-
-
-def _digest(part: Sequence[Record]) -> str:
-    hasher = hashlib.sha256()
-    for line in _lines(part):
-        hasher.update(line.encode())
-    return f"sha256:{hasher.hexdigest()}"
+def _seconds(value: Any) -> float:
+    """Seconds since 1970 of a number or an ISO 8601 time; one without a zone is UTC."""
+    if isinstance(value, bool):
+        raise ValueError("not a time: give ISO 8601, or seconds since 1970")
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        text = str(value).strip()
+        try:
+            return float(text)
+        except ValueError:
+            moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -13,14 +13,16 @@ from outcrop.core.errors import UsageError, did_you_mean
 from outcrop.core.events import Listener, ignore
 from outcrop.core.spec import Spec, parameter
 from outcrop.data.content import check_answer, check_length, check_personal, check_tokens
+from outcrop.data.label_quality import LabelDoubts, drifts, variants
 from outcrop.data.labels import LONGEST_LABEL, LabelCounter
 from outcrop.data.language import language
 from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.neighbours import THRESHOLD
+from outcrop.data.origins import Origins
 from outcrop.data.problems import Problems, Site
 from outcrop.data.reading import Paths, files, read
 from outcrop.data.records import Origin, Record, answer_text, parts, prompt_text
-from outcrop.data.repetition import Origins, Repetition
+from outcrop.data.repetition import Repetition
 
 PROGRESS_ROWS = 1000
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
@@ -42,7 +44,10 @@ class CheckSpec(Spec):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found: `rows` are the usable records, `labels` the rows per label where answers are labels."""
+    """What was found: `rows` are the usable records, `labels` the rows per label where answers are labels.
+
+    doubts: labels that a model contradicts, where that was asked for.
+    """
 
     files: tuple[str, ...]
     rows: int
@@ -51,6 +56,7 @@ class CheckResult:
     labels: dict[str, int] | None
     languages: dict[str, int]
     problems: Problems
+    doubts: LabelDoubts | None = None
 
     @property
     def ok(self) -> bool:
@@ -67,6 +73,7 @@ class CheckResult:
             "characters": self.characters,
             "labels": self.labels,
             "languages": self.languages,
+            "doubtful_labels": self.doubts.as_dict() if self.doubts else None,
             **self.problems.as_dict(),
         }
 
@@ -77,6 +84,7 @@ class _Totals:
     characters: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     labels: LabelCounter = field(default_factory=LabelCounter)
+    reference_labels: LabelCounter = field(default_factory=LabelCounter)
     languages: dict[str, Origins] = field(default_factory=lambda: defaultdict(Origins))
 
 
@@ -99,22 +107,26 @@ def check(
         raise UsageError("A limit in tokens was given without a base model to count them.", "Give max_chars instead.")
     problems = Problems()
     repetition = Repetition(problems, spec.similarity)
+    totals = _Totals()
     if against:
         for record in read(against, mapping, format, problems):
             repetition.add_reference(record)
-    totals = _Totals()
+            totals.reference_labels.add(record)
     for record in read(paths, mapping, format, problems):
         _count(totals, record)
         _check_record(record, spec, count_tokens, problems)
         repetition.add(record)
         if totals.rows % PROGRESS_ROWS == 0:
             listener({"event": "progress", "title": "Checking", "done": totals.rows, "total": None})
-    repetition.finish()
+    counts = totals.labels.counts()
+    repetition.finish(labels=counts is not None)
     names = tuple(name for _, name in files(paths))
     if 0 < totals.rows < spec.min_rows:
         problems.add("too-few-rows", Origin(names[0], 0), f"{totals.rows} usable rows, fewer than {spec.min_rows}")
-    counts = totals.labels.counts()
-    _check_labels(counts or {}, totals.labels.first, spec, problems)
+    if counts:
+        _check_labels(counts, totals.labels.first, spec, problems)
+        _check_spellings(counts, totals.labels, problems)
+        _check_drift(totals, problems)
     _check_languages(totals.languages, problems)
     languages = {name: len(origins) for name, origins in totals.languages.items()}
     return CheckResult(names, totals.rows, dict(totals.kinds), totals.characters, counts, languages, problems)
@@ -156,18 +168,35 @@ def _outside(answer: str, labels: tuple[str, ...]) -> str:
 def _check_labels(
     counts: Mapping[str, int], first: Mapping[str, tuple[Origin, str]], spec: CheckSpec, problems: Problems
 ) -> None:
-    """Report labels with few rows, and labels that are numbers."""
+    """Report labels with few rows, unless they are others spelt otherwise, and labels that are numbers."""
     frequent = [label for label, count in counts.items() if count >= spec.min_rows_per_label]
+    misspelt = {variant.label for variant in variants(counts)}
     for label, count in counts.items():
-        if count >= spec.min_rows_per_label:
+        if count >= spec.min_rows_per_label or label in misspelt:
             continue
         hint = did_you_mean(label, frequent) if frequent else ""
         message = f"{label!r} has {count} row{'s' if count > 1 else ''}, fewer than {spec.min_rows_per_label}"
         origin, field = first[label]
         problems.add("rare-label", origin, message + (f". {hint}" if hint.startswith("Did") else ""), field)
-    if counts and all(NUMBER.fullmatch(label) for label in counts) and not problems.count("number-as-label"):
+    if all(NUMBER.fullmatch(label) for label in counts) and not problems.count("number-as-label"):
         origin, field = min(first.values(), key=lambda place: place[0].line)
         problems.add("number-as-label", origin, f"all {len(counts)} labels are numbers", field)
+
+
+def _check_spellings(counts: Mapping[str, int], labels: LabelCounter, problems: Problems) -> None:
+    """Report every row whose label is another label, spelt otherwise."""
+    for label, usual in variants(counts):
+        origins = labels.origins[label]
+        for index in range(len(origins)):
+            message = f"{label!r} is {usual!r} ({counts[usual]:,} rows) in another spelling"
+            problems.add("label-variant", origins[index], message, labels.first[label][1])
+
+
+def _check_drift(totals: _Totals, problems: Problems) -> None:
+    """Report labels whose share in one file, or in the other file that was given, differs from that in the rest."""
+    other = totals.reference_labels.by_file() if totals.reference_labels.counts() else {}
+    for drift in drifts(other | totals.labels.by_file()):
+        problems.add("label-drift", Origin(drift.file, 0), str(drift), next(iter(totals.labels.first.values()))[1])
 
 
 def _check_languages(languages: Mapping[str, Origins], problems: Problems) -> None:

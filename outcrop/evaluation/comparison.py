@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from outcrop.core.errors import UsageError
-from outcrop.evaluation import notation
-from outcrop.evaluation.metrics.metric import Example, ExampleMetric, Metric
-from outcrop.evaluation.results import Comparison, Estimate, EvaluationResult, MetricFacts, Verdict
-from outcrop.evaluation.statistics import (
+from outcrop.core.results import Estimate
+from outcrop.core.statistics import (
     CONFIDENCE,
     RESAMPLES,
     bootstrap,
@@ -22,6 +20,9 @@ from outcrop.evaluation.statistics import (
     paired_bootstrap,
     wilson,
 )
+from outcrop.evaluation import notation
+from outcrop.evaluation.metrics.metric import Example, ExampleMetric, Metric
+from outcrop.evaluation.results import Comparison, EvaluationResult, MetricFacts, Verdict
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from outcrop.evaluation.svg import element, fitted, label, picture, text_width
+from outcrop.core.svg import element, fitted, label, picture, text_width
 
 FULL_LABELS = 25
 """Up to this many labels every one of them is written beside the matrix."""

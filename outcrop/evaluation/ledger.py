@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.files import bare_suffix, digest, open_binary
-from outcrop.evaluation.results import JsonReady
+from outcrop.core.results import JsonReady
 
 LEDGER = "looks.jsonl"
 

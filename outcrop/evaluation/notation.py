@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from outcrop.evaluation.results import Comparison, Estimate, MetricFacts
+from outcrop.core.results import Estimate
+from outcrop.evaluation.results import Comparison, MetricFacts
 
 ABSENT = "–"
 

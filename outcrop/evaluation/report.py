@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from outcrop.core.charts import NARROW, WIDE, Interval, interval_plot
 from outcrop.core.files import write_atomic
+from outcrop.core.page import Figure, environment, style
+from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
 from outcrop.evaluation import heatmap, notation, plots
 from outcrop.evaluation.comparison import headline
 from outcrop.evaluation.results import (
     Change,
-    Estimate,
     EvaluationResult,
     MetricFacts,
     Preparation,
@@ -49,16 +49,6 @@ class ReportContent:
     parameters: tuple[Resolved, ...] | None = None
     reproduction: Reproduction | None = None
     created: str = ""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A plot in two widths, of which the style sheet shows one. note: what a reader must know to read it."""
-
-    title: str
-    wide: Markup
-    narrow: Markup
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,13 +106,9 @@ def write_report(path: Path, content: ReportContent) -> None:
 def render(content: ReportContent) -> str:
     """The report as HTML; every text of the content is escaped."""
     result = content.result
-    environment = Environment(
-        loader=PackageLoader("outcrop.evaluation", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
+    return environment("outcrop.evaluation").get_template("report.html.jinja").render(
         notation=notation,
-        style=Markup((files("outcrop.evaluation") / "report.css").read_text(encoding="utf-8")),
+        style=style(),
         content=content,
         result=result,
         headline=headline(result),
@@ -171,10 +157,10 @@ def _score_figure(result: EvaluationResult, metric: MetricFacts) -> Figure:
         found = system.metrics[metric.name]
         text = f"{notation.number(metric, found.value)} ({notation.interval(metric, found)})"
         values = _scaled(found, scale)
-        rows.append(plots.Interval(system.name, *values, text, system.name == result.candidate))
+        rows.append(Interval(system.name, *values, text, system.name == result.candidate))
     low, high = (end if end is None else scale * end for end in (metric.low, metric.high))
     title = notation.heading(metric)
-    wide, narrow = (plots.interval_plot(title, rows, width, bounds=(low, high)) for width in (plots.WIDE, plots.NARROW))
+    wide, narrow = (interval_plot(title, rows, width, bounds=(low, high)) for width in (WIDE, NARROW))
     better = "" if metric.direction == "higher" else " Lower is better."
     return Figure(title, wide, narrow, f"Points with 95 % intervals ({_methods(result, metric)}).{better}")
 
@@ -197,7 +183,7 @@ def _difference_figure(result: EvaluationResult) -> Figure | None:
         return None
     scale = 100 if notation.is_share(metric) else 1
     rows = [
-        plots.Interval(
+        Interval(
             c.system, *_scaled(c.difference, scale),
             notation.against_baseline(metric, c), c.system == result.candidate,
         )
@@ -207,7 +193,7 @@ def _difference_figure(result: EvaluationResult) -> Figure | None:
     title = f"Difference to {result.baseline}{unit}"
     detectable = None if result.minimum_detectable is None else scale * result.minimum_detectable
     wide, narrow = (
-        plots.interval_plot(title, rows, width, undetectable=detectable or 0.0) for width in (plots.WIDE, plots.NARROW)
+        interval_plot(title, rows, width, undetectable=detectable or 0.0) for width in (WIDE, NARROW)
     )
     note = f"Paired differences on the same rows with 95 % intervals ({found[0].difference.method})."
     if result.minimum_detectable is not None:
@@ -224,9 +210,9 @@ def _training_figures(curves: TrainingCurves) -> tuple[Figure, ...]:
         notes.append(f"{missing:,} steps had no finite loss.")
     if not curves.validation:
         notes.append("There were no validation rows, so overfitting could not be seen.")
-    wide, narrow = plots.loss_plot(curves, plots.WIDE), plots.loss_plot(curves, plots.NARROW)
+    wide, narrow = plots.loss_plot(curves, WIDE), plots.loss_plot(curves, NARROW)
     drawn = [Figure("Loss", wide, narrow, " ".join(notes))]
-    metric, small = plots.metric_plot(curves, plots.WIDE), plots.metric_plot(curves, plots.NARROW)
+    metric, small = plots.metric_plot(curves, WIDE), plots.metric_plot(curves, NARROW)
     if metric is not None and small is not None:
         drawn.append(Figure(curves.metric_title or "Task metric", metric, small))
     return tuple(drawn)
@@ -244,7 +230,7 @@ def _confusions(result: EvaluationResult) -> tuple[Confusion, ...]:
         if many:
             pictures = {"scaled": heatmap.compact_map(title, result.labels, counts)}
         else:
-            widths = {"wide": plots.WIDE, "narrow": plots.NARROW}
+            widths = {"wide": WIDE, "narrow": NARROW}
             pictures = {kind: heatmap.heat_map(title, result.labels, counts, width) for kind, width in widths.items()}
         found.append(Confusion(system.name, system.name == result.candidate, pictures, pairs))
     return tuple(found)

@@ -20,12 +20,12 @@ from outcrop.data.anonymise.anonymiser import Anonymised, Anonymiser
 from outcrop.data.anonymise.findings import Recogniser
 from outcrop.data.anonymise.record_texts import is_answer
 from outcrop.data.anonymise.spec import AnonymiseSpec
+from outcrop.data.certificate import FORMAT_OF
 from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import Paths, files, read
 from outcrop.data.records import Record
-from outcrop.data.split import FORMAT_OF
 
 EXAMPLES = 3
 REPORT_EVERY = 500

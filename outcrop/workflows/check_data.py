@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target
-from outcrop.core.spec import Spec, parameter
+from outcrop.data.label_quality import find_doubtful_labels
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
-from outcrop.data.reading import Paths, load
-from outcrop.data.split import Split, split, write_split
+from outcrop.data.reading import Paths, load, read
+from outcrop.data.records import Origin
+from outcrop.data.split import Split, SplitSpec, split, write_split
 from outcrop.data.validation import CheckResult, CheckSpec, check
-
-
-class SplitSpec(Spec):
-    """How rows are shared out."""
-
-    seed: int = parameter(0, "of the draw", ge=0)
-    validation: float = parameter(0.1, "share of the rows for validation", ge=0, lt=1)
-    test: float = parameter(0.1, "share of the rows for the sealed test set", ge=0, lt=1)
-    stratify: bool = parameter(True, "give every label its share in each part")
 
 
 @dataclass(frozen=True)
@@ -47,10 +39,23 @@ def check_data(
     spec: CheckSpec | None = None,
     count_tokens: Callable[[str], int] | None = None,
     listener: Listener = ignore,
+    *,
+    doubtful_labels: bool = False,
 ) -> CheckResult:
-    """Every problem of the data files, in one pass; see `outcrop.data.validation.check`."""
+    """Every problem of the data files, in one pass; see `outcrop.data.validation.check`.
+
+    doubtful_labels: also train a model on the rows and report labels that it contradicts; needs scikit-learn.
+    """
     listener({"event": "stage", "title": "Checking"})
-    return check(paths, mapping, format, against, spec, count_tokens, listener)
+    result = check(paths, mapping, format, against, spec, count_tokens, listener)
+    if not doubtful_labels:
+        return result
+    listener({"event": "stage", "title": "Training a model of the labels"})
+    doubts = find_doubtful_labels(list(read(paths, mapping, format, Problems())))
+    for doubt in doubts.doubts:
+        message = f"{doubt.given!r}; a model of the other rows says {doubt.suggested!r} (margin {doubt.margin:.2f})"
+        result.problems.add("label-doubt", Origin(doubt.file, doubt.line), message, doubt.field)
+    return replace(result, doubts=doubts)
 
 
 def split_data(
@@ -73,6 +78,6 @@ def split_data(
     problems = Problems()
     records = load(paths, mapping, format, problems)
     listener({"event": "stage", "title": f"Splitting {len(records):,} rows"})
-    drawn = split(records, spec.seed, spec.validation, spec.test, spec.stratify)
+    drawn = split(records, spec)
     write_split(drawn, to, mapping, overwrite=overwrite)
     return SplitResult(to, drawn, problems)

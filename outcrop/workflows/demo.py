@@ -78,7 +78,7 @@ def _prepared(to: Path, listener: Listener) -> tuple[Problems, dict[str, int]]:
     records, problems = demo_rows()
     message = f"{problems.rows_with_errors} rows without text or intent are left out, and those with a mistyped intent"
     listener({"event": "warning", "code": "dropped-rows", "message": f"{message}; outcrop data check names each."})
-    drawn = split(records, seed=0)
+    drawn = split(records)
     write_split(drawn, to, MAPPING, overwrite=True)
     return problems, {name: len(part) for name, part in drawn.parts().items()}
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener
+from outcrop.data.certificate import CERTIFICATE, open_split
 from outcrop.data.crossing import crossing_pairs
 from outcrop.data.records import Record, Text, prompt_text
-from outcrop.data.split import CERTIFICATE, open_split, split
+from outcrop.data.split import SplitSpec, split
 from outcrop.data.validation import check
 from outcrop.evaluation.results import Preparation, Problem
 from outcrop.models.rendering import Renderer
@@ -69,7 +70,7 @@ def gather_parts(
     if validation:
         held = _labelled(read_rows(source.at(validation), listener)).records
     else:
-        drawn = split(train, spec.seed, validation=spec.eval_percentage / 100, test=0)
+        drawn = split(train, SplitSpec(seed=spec.seed, validation=spec.eval_percentage / 100, test=0))
         train, held, claims = drawn.train, drawn.validation, _claims(drawn.certificate)
     found = _warn_of_defects(source, listener)
     leaks = _warn_of_leaks({"training": train, "validation": held, "test": tested}, listener)

@@ -17,13 +17,13 @@ from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import digest, write_json
 from outcrop.core.invocation import repeatable
+from outcrop.core.results import Estimate
 from outcrop.core.seeds import derive
 from outcrop.data.records import Record, Text
 from outcrop.data.shingles import normalise
 from outcrop.evaluation.comparison import estimate
 from outcrop.evaluation.metrics.bits_per_byte import METRIC as BITS_PER_BYTE
 from outcrop.evaluation.metrics.metric import Example as TextExample
-from outcrop.evaluation.results import Estimate
 from outcrop.models.folder import ModelFolder
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.rendering import Renderer

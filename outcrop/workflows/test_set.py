@@ -9,8 +9,9 @@ from pathlib import Path
 from outcrop.core import settings as environment
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener
+from outcrop.data.assignment import PARTS
+from outcrop.data.certificate import CERTIFICATE, open_split
 from outcrop.data.records import Record
-from outcrop.data.split import CERTIFICATE, PARTS, open_split
 from outcrop.evaluation.ledger import look, seal
 from outcrop.evaluation.results import DataFacts
 from outcrop.workflows.records import Source, read_rows

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from outcrop.cli.results import ROWS, figures_and_tables
-from outcrop.evaluation.results import DataFacts, Estimate, EvaluationResult, MetricFacts, SystemResult
+from outcrop.core.results import Estimate
+from outcrop.evaluation.results import DataFacts, EvaluationResult, MetricFacts, SystemResult
 
 
 def shown(fields: dict) -> str:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from outcrop.core.errors import DataError, UsageError
+from outcrop.data.certificate import FORMAT_OF
 from outcrop.data.formats import delimited, json_array
 from outcrop.data.formats.catalog import CONTAINERS, DOCUMENTS, SHAPES
 from outcrop.data.formats.container import Row
@@ -28,7 +29,6 @@ from outcrop.data.formats.json_text import parse_object
 from outcrop.data.problems import Problems, Site
 from outcrop.data.reading import load, read, sniff
 from outcrop.data.records import NOWHERE, Conversation, Message, Pair, Record, Text
-from outcrop.data.split import FORMAT_OF
 from tests.data.corpus import records, rows
 
 ODD = "odd: “quotes”, comma, tab\t, 日本語, 🙂, U+2028\u2028 and\r\nlines\nin it"

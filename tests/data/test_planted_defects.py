@@ -11,7 +11,8 @@ import pytest
 
 from outcrop.data.defects import DEFECTS
 from outcrop.data.validation import CheckSpec, check
-from tests.data.corpus import ROWS, TEXTS, prompts, rows, write_jsonl
+from outcrop.workflows.check_data import check_data
+from tests.data.corpus import PAIRS, ROWS, TEXTS, prompts, rows, write_jsonl
 from tests.data.planting import (
     ALL,
     ANSWER,
@@ -123,6 +124,43 @@ def test_defects_of_labels(format: str, tmp_path: Path) -> None:
     for number, row in enumerate(data):
         put(row, ANSWER[format], "01"[number % 2])
     assert found(write_jsonl(path, data)) == {"number-as-label": [("train.jsonl", 1, field)]}
+
+
+@pytest.mark.parametrize("format", ANSWERED)
+def test_defects_of_labels_among_rows_and_files(format: str, tmp_path: Path) -> None:
+    data = rows(format)
+    for number, row in enumerate(data):
+        put(row, ANSWER[format], ("refund", "delivery")[number % 2])
+    path, field = tmp_path / "train.jsonl", record_field(format, answer=True)
+    spelt = json.loads(json.dumps(data))
+    put(spelt[INDEX], ANSWER[format], " Refund.")
+    assert found(write_jsonl(path, spelt)) == {"label-variant": [("train.jsonl", LINE, field)]}
+    like = json.loads(json.dumps(data))
+    put(like[INDEX], PROMPT[format], read(like[3], PROMPT[format]).replace("?", " ?!"))
+    places = found(write_jsonl(path, like))
+    asked = record_field(format, answer=False) if format in PAIRS else "prompt"
+    assert places == {code: [("train.jsonl", LINE, asked)] for code in ("near-duplicate", "near-conflict")}
+    sorted_rows = [data[::2], data[1::2]]
+    paths = [write_jsonl(tmp_path / f"{number}.jsonl", part) for number, part in enumerate(sorted_rows)]
+    problems = [problem for problem in check(paths).problems.examples() if problem.code == "label-drift"]
+    assert [(Path(each.origin.file).name, each.origin.line, each.field) for each in problems] == [
+        (f"{number}.jsonl", 0, field) for number in (0, 0, 1, 1)
+    ]
+
+
+@pytest.mark.parametrize("format", ANSWERED)
+def test_a_label_that_the_other_rows_contradict(format: str, tmp_path: Path) -> None:
+    data = rows(format)
+    for row in data:
+        topic = ("train", "window", "customer", "budget", "ticket", "table", "hospital", "parcel")
+        number = next(place for place, word in enumerate(topic) if word in read(row, PROMPT[format]))
+        put(row, ANSWER[format], ("journey", "household")[number % 2])
+    other = {"journey": "household", "household": "journey"}[read(data[INDEX], ANSWER[format])]
+    put(data[INDEX], ANSWER[format], other)
+    problems = check_data(write_jsonl(tmp_path / "train.jsonl", data), doubtful_labels=True).problems
+    (problem,) = list(problems.examples())
+    place = (problem.origin.line, problem.field)
+    assert (problem.code, *place) == ("label-doubt", LINE, record_field(format, answer=True))
 
 
 @pytest.mark.parametrize("format", ALL)
@@ -265,7 +303,9 @@ def test_defects_of_files(code: str, tmp_path: Path) -> None:
 def test_every_code_is_planted() -> None:
     planted = {
         *PLANTED, *LINES, *TABLES, *FILES, "line-too-long", "over-long", "completion-cut", "rare-label",
-        "label-outside-set", "number-as-label", "train-test-overlap", "near-overlap", "too-few-rows", "reserved-string",
+        "label-outside-set", "number-as-label", "label-variant", "near-conflict", "label-drift", "label-doubt",
+        "train-test-overlap", "near-overlap", "too-few-rows", "reserved-string",
+        "too-many-keys", "decompression-bomb",  # planted in test_hostile
         *(code for _, expected in TOOLS for code in expected), "tools-unsupported", *(code for _, code, _ in OTHERS),
     }  # fmt: skip
     assert planted == set(DEFECTS)

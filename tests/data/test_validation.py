@@ -23,7 +23,7 @@ def test_the_account_of_a_data_set(tmp_path: Path) -> None:
     assert result.as_dict() == {
         "ok": True, "files": [str(path)], "rows": ROWS, "kinds": {"pair": ROWS}, "labels": {"no": 32, "yes": 32},
         "characters": sum(len(text) for text in prompts()) + 32 * 5, "languages": {"English": 3},
-        "errors": 0, "warnings": 0, "rows_with_errors": 0, "problems": [],
+        "doubtful_labels": None, "errors": 0, "warnings": 0, "rows_with_errors": 0, "problems": [],
     }  # fmt: skip
     assert json.dumps(result.as_dict())
 

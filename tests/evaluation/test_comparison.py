@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from outcrop.core.errors import UsageError
+from outcrop.core.statistics import holm, mcnemar, minimum_detectable_difference, wilson
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.comparison import Answered, compare, compare_all, estimate, headline
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.metrics.metric import Example
-from outcrop.evaluation.statistics import holm, mcnemar, minimum_detectable_difference, wilson
 from tests.evaluation.fakes import accuracies, data, labelled, written
 
 ACCURACY = METRICS.load("accuracy")

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outcrop.core.charts import NARROW, WIDE, Interval, interval_plot
+from outcrop.core.svg import Scale, element, fitted, text_width, tick_text, ticks
 from outcrop.evaluation.heatmap import confused_pairs, heat_map
-from outcrop.evaluation.plots import NARROW, WIDE, Interval, interval_plot, loss_plot, metric_plot, points_per_mean
+from outcrop.evaluation.plots import loss_plot, metric_plot, points_per_mean
 from outcrop.evaluation.results import TrainingCurves
-from outcrop.evaluation.svg import Scale, element, fitted, text_width, tick_text, ticks
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 10))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.data.certificate import FORMAT_OF
 from outcrop.data.defects import DEFECTS
 from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.pipeline.account import READ, Account, StepAccount
@@ -20,7 +21,6 @@ from outcrop.data.pipeline.blocks import Block, Found, Listing
 from outcrop.data.pipeline.chain import Link
 from outcrop.data.pipeline.shards import COLUMNS, Mask, Shard, encode
 from outcrop.data.records import Origin, Record
-from outcrop.data.split import FORMAT_OF
 from outcrop.data.steps.catalog import STEPS
 from outcrop.data.steps.step import Change, Measure, Outcome, RowStep, Tools
 

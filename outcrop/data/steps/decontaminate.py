@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from outcrop.core.errors import UsageError
 from outcrop.core.spec import Spec, parameter
+from outcrop.data.certificate import CERTIFICATE, open_split
 from outcrop.data.mapping import Mapping
 from outcrop.data.minhash import band_keys, signatures
 from outcrop.data.problems import Problems
 from outcrop.data.reading import read
 from outcrop.data.records import Record, parts, prompt_text
-from outcrop.data.split import CERTIFICATE, open_split
 from outcrop.data.steps.alike import Frame, key_of
 from outcrop.data.steps.columns import Arrays, Columns
 from outcrop.data.steps.step import Decision, Measure, SetStep, Verdict

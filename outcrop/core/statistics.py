@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
 
 from outcrop.core.errors import UsageError
+from outcrop.core.results import BoundedEstimate, Estimate
 from outcrop.core.seeds import derive
-from outcrop.evaluation.results import Estimate
 
 FloatArray = NDArray[np.float64]
 Value = Callable[[FloatArray], FloatArray]
@@ -24,6 +24,22 @@ RESAMPLES = 10_000
 ONE_ROW = "no interval from one row"
 _DRAWS = 20_000_000
 _CHUNK = 500
+_TWO_SAMPLE_CHUNK = 100
+_NORMAL = NormalDist()
+
+
+Counts = Any
+"""A matrix [rows, statistics], dense or scipy.sparse."""
+
+Distance = Callable[[FloatArray, FloatArray], FloatArray]
+"""Sums of both samples [resamples, statistics] → the distance [resamples]."""
+
+
+class Chance(NamedTuple):
+    """usual: what 95 of 100 pairs of samples of one population stay below; p: of a distance as large by chance."""
+
+    usual: float
+    p: float
 
 
 class PairedDifference(NamedTuple):
@@ -43,6 +59,36 @@ def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Estimate
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     # At the ends rounding would leave the interval a hair short of the share itself.
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n, "Wilson")
+
+
+def proportion(successes: int, n: int, confidence: float = CONFIDENCE) -> BoundedEstimate:
+    """The estimate of `wilson`, which has an interval for every n."""
+    found = wilson(successes, n, confidence)
+    assert found.low is not None, "Wilson's interval has a lower end"
+    assert found.high is not None, "Wilson's interval has an upper end"
+    return BoundedEstimate(found.value, found.low, found.high, n, found.method)
+
+
+def newcombe(first: tuple[int, int], second: tuple[int, int], confidence: float = CONFIDENCE) -> BoundedEstimate:
+    """Interval of a difference first − second of independent proportions (Newcombe 1998, method 10).
+
+    first, second: successes and n. Raises UsageError for n = 0.
+    """
+    left, right = proportion(*first, confidence), proportion(*second, confidence)
+    value = left.value - right.value
+    below = math.hypot(left.value - left.low, right.high - right.value)
+    above = math.hypot(left.high - left.value, right.value - right.low)
+    return BoundedEstimate(value, value - below, value + above, left.n + right.n, "Newcombe")
+
+
+def two_proportions(first: tuple[int, int], second: tuple[int, int]) -> float:
+    """Two-sided p of equal proportions: Pearson's χ² with N − 1 (Campbell 2007). first, second: successes and n."""
+    (a, m), (b, n) = first, second
+    pooled, rows = (a + b) / (m + n), m + n
+    if not 0 < pooled < 1:
+        return 1.0
+    z = abs(a / m - b / n) / math.sqrt(pooled * (1 - pooled) * (1 / m + 1 / n)) * math.sqrt((rows - 1) / rows)
+    return 2 * _NORMAL.cdf(-z)
 
 
 def bootstrap(
@@ -109,8 +155,53 @@ def resample(rows: FloatArray, value: Value, seed: int, resamples: int) -> Float
     return drawn
 
 
+def two_sample_bootstrap(
+    first: Counts, second: Counts, distance: Distance, *, seed: int = 0, resamples: int = 500,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> BoundedEstimate:  # fmt: skip
+    """Basic bootstrap of a distance between two samples (Davison and Hinkley 1997, §5.2): 2θ̂ − quantiles of θ*.
+
+    It takes off the upward bias that distances of samples have. first, second: what each row adds to the sums
+    [rows, statistics]; distance: from the sums of both samples; bounds: where the quantity ends.
+    """
+    value = float(distance(_total(first), _total(second))[0])
+    generator = np.random.default_rng(derive(seed, "two samples"))
+    drawn = np.empty(resamples)
+    for start in range(0, resamples, _TWO_SAMPLE_CHUNK):
+        size = min(_TWO_SAMPLE_CHUNK, resamples - start)
+        sums = [generator.multinomial(n, np.full(n, 1 / n), size=size) @ rows
+                for rows in (first, second) if (n := rows.shape[0])]  # fmt: skip
+        drawn[start : start + size] = distance(*sums)
+    high, low = 2 * value - np.quantile(drawn, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    ends = (min(max(float(end), bounds[0]), bounds[1]) for end in (low, high))
+    low, high = min(next(ends), value), max(next(ends), value)
+    n = first.shape[0] + second.shape[0]
+    return BoundedEstimate(value, low, high, n, f"basic bootstrap, {resamples:,} resamples")
+
+
+def permutation_test(
+    first: Counts, second: Counts, distance: Distance, *, seed: int = 0, permutations: int = 500
+) -> Chance:
+    """How large a distance comes from sampling alone: rows are dealt to the two samples at random (Fisher 1935)."""
+    value = float(distance(_total(first), _total(second))[0])
+    generator = np.random.default_rng(derive(seed, "permutations"))
+    rows, pooled = first.shape[0] + second.shape[0], _total(first) + _total(second)
+    drawn = np.empty(permutations)
+    for start in range(0, permutations, _TWO_SAMPLE_CHUNK):
+        size = min(_TWO_SAMPLE_CHUNK, permutations - start)
+        dealt = np.zeros((size, rows))
+        for row in dealt:
+            row[generator.permutation(rows)[: first.shape[0]]] = 1.0
+        sums = dealt[:, : first.shape[0]] @ first + dealt[:, first.shape[0] :] @ second
+        drawn[start : start + size] = distance(sums, pooled - sums)
+    reached = int((drawn >= value - 1e-12).sum())
+    return Chance(float(np.quantile(drawn, CONFIDENCE)), (reached + 1) / (permutations + 1))
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p of McNemar's test from the discordant pairs (McNemar 1947); 1 where there are none."""
+    from scipy.stats import binomtest
+
     discordant = only_first + only_second
     return float(binomtest(only_first, discordant, 0.5).pvalue) if discordant else 1.0
 
@@ -124,13 +215,13 @@ def minimum_detectable_difference(
     none observed counts as 3/n, its upper bound by the rule of three.
     """
     _refuse_no_rows(n)
-    z = _quantile(confidence) + float(norm.ppf(power))
+    z = _quantile(confidence) + _NORMAL.inv_cdf(power)
     return min(1.0, z * math.sqrt((disagreement or 3 / n) / (n + z * z)))
 
 
 def detectable_from_error(standard_error: float, *, power: float = POWER, confidence: float = CONFIDENCE) -> float:
     """Smallest true difference found with this power, for a difference with a known standard error."""
-    return (_quantile(confidence) + float(norm.ppf(power))) * standard_error
+    return (_quantile(confidence) + _NORMAL.inv_cdf(power)) * standard_error
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -145,7 +236,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _interval(value: float, drawn: FloatArray, n: int, confidence: float, name: str) -> Estimate:
     shift, z = 2 * _bias(value, drawn), _quantile(confidence)
-    low, high = np.quantile(drawn, norm.cdf([shift - z, shift + z]))
+    low, high = np.quantile(drawn, [_NORMAL.cdf(shift - z), _NORMAL.cdf(shift + z)])
     return Estimate(value, float(low), float(high), n, f"{name}, {len(drawn):,} resamples")
 
 
@@ -153,11 +244,16 @@ def _bias(value: float, drawn: FloatArray) -> float:
     """Median bias in standard units: macro-F1 over rare labels loses up to a third of its coverage without it."""
     share = (float((drawn < value).mean()) + float((drawn <= value).mean())) / 2
     edge = 0.5 / len(drawn)
-    return float(norm.ppf(min(max(share, edge), 1 - edge)))
+    return _NORMAL.inv_cdf(min(max(share, edge), 1 - edge))
 
 
 def _quantile(confidence: float) -> float:
-    return float(norm.ppf(0.5 + confidence / 2))
+    return _NORMAL.inv_cdf(0.5 + confidence / 2)
+
+
+def _total(rows: Counts) -> FloatArray:
+    total: FloatArray = np.ones((1, rows.shape[0])) @ rows
+    return total
 
 
 def _refuse_no_rows(n: int) -> None:

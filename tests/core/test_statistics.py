@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from outcrop.core.errors import UsageError
-from outcrop.evaluation.metrics.metric import Sums, ratio
-from outcrop.evaluation.statistics import (
+from outcrop.core.statistics import (
     ONE_ROW,
     bootstrap,
     detectable_from_error,
@@ -23,6 +22,7 @@ from outcrop.evaluation.statistics import (
     resample,
     wilson,
 )
+from outcrop.evaluation.metrics.metric import Sums, ratio
 
 
 def mean_of(values: list[float] | np.ndarray) -> Sums:
