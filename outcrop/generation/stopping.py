@@ -37,6 +37,17 @@ class IncrementalText:
         self._move_on()
         return text
 
+    def push_all(self, tokens: Sequence[int]) -> str:
+        """The text of `push` for each token, joined, and `flush`: decoded at once where all characters are whole."""
+        before, text_before = self._before, self._text_before
+        self._pending = list(tokens)
+        text = self._text_of_pending() if tokens else ""
+        self._pending = []
+        if REPLACEMENT not in text:
+            return text
+        self._before, self._text_before = before, text_before
+        return "".join([*map(self.push, tokens), self.flush()])
+
     def flush(self) -> str:
         """What is left when no token follows: bytes that never became a character."""
         text = self._text_of_pending() if self._pending else ""

@@ -1,0 +1,83 @@
+"""The fastest way to compute a model that is exact: the decoder, or the model's own modules; a probe decides."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from outcrop.generation.architecture import NotOfTheFamily, read_decoder
+from outcrop.generation.attention import Attention, Branch, DecodeAttention, Run, RunAttention, TreeAttention
+from outcrop.generation.limits import not_finite
+from outcrop.generation.modules import Modules, inference, unsupported
+from outcrop.generation.slots import CacheShape, Slots
+
+PROBE_TOKENS = 12
+TOLERANCE = {torch.float32: 1e-4}
+"""How far logits may be off, of the largest; in half precision COARSE."""
+COARSE = 0.05
+
+
+class Trunk(Protocol):
+    """Token ids and positions to logits [M, V], its attention over the slots."""
+
+    @property
+    def cache_shape(self) -> CacheShape:
+        """What one token takes in the cache."""
+        ...
+
+    def logits(
+        self, ids_T: Tensor, positions_T: Tensor, highest: int, attention: Attention, wanted_M: Tensor | None
+    ) -> Tensor:
+        """After the wanted tokens (None: after all). highest: a bound on the positions."""
+        ...
+
+
+def open_trunk(model: Any) -> Trunk:
+    """The decoder with copies of the model's weights, or the model itself. Raises ModelError if neither is exact."""
+    with inference(model):
+        probe = _Probe(model)
+        try:
+            decoder = read_decoder(model)
+            if probe.distance(decoder) < probe.tolerance:
+                return decoder
+        except NotOfTheFamily:
+            pass
+        modules = Modules(model)
+        distance = probe.distance(modules)
+    if not distance < probe.tolerance:
+        raise unsupported(model, f"its logits are off by {distance:.2g} of their size")
+    return modules
+
+
+class _Probe:
+    """A text, and what the model makes of it without cache; against it: in pieces, token by token, and as a tree."""
+
+    def __init__(self, model: Any) -> None:
+        table = model.get_input_embeddings().weight
+        self._ids = 1 + torch.arange(PROBE_TOKENS, device=table.device) * 37 % (len(table) - 1)
+        self._expected = model(input_ids=self._ids[None], use_cache=False).logits[0].float()
+        if not bool(torch.isfinite(self._expected).all()):
+            raise not_finite()
+        self.tolerance = TOLERANCE.get(table.dtype, COARSE)
+
+    def distance(self, trunk: Trunk) -> float:
+        """The largest difference of logits, as a part of the largest logit."""
+        slots = Slots(trunk.cache_shape, 1)
+        slots.reserve(1, PROBE_TOKENS + 1)
+        device = self._ids.device
+        chain_NN = torch.ones(2, 2, dtype=torch.bool, device=device).tril()
+        tree = Branch(0, PROBE_TOKENS - 2, chain_NN, torch.arange(2, device=device))
+        passes: list[tuple[int, int, Attention]] = [
+            (0, 6, RunAttention(slots, [Run(0, 0, 6)])),
+            (6, 9, RunAttention(slots, [Run(0, 6, 3)])),
+            (9, 10, DecodeAttention(slots, [9])),
+            (PROBE_TOKENS - 2, PROBE_TOKENS, TreeAttention(slots, [tree])),
+        ]
+        found = [
+            trunk.logits(self._ids[start:end], torch.arange(start, end, device=device), end, attention, None)
+            for start, end, attention in passes
+        ]
+        off = (torch.cat(found).float() - self._expected).abs().max() / self._expected.abs().max()
+        return float(off)
