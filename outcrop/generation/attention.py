@@ -1,7 +1,10 @@
 """Attention of a pass over the slots: one token of many sequences, runs of tokens, or candidates as trees.
 
 Shape letters: T flat tokens of a pass, B sequences, S tokens of a run, H query heads, K key-value heads, G = H / K,
-D head width, W columns, N nodes of a tree.
+D head width, W columns, N nodes of a tree, P pairs of sequence and key-value head, X queries of a pair.
+
+Scores are made by batched products and kept whole: on a CPU that takes half the time of the fused kernels, which are
+made for long texts, and a query never has more than some thousand columns.
 """
 
 from __future__ import annotations
@@ -11,10 +14,16 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from outcrop.generation.slots import Slots
+
+WIDTH_STEP = 64
+"""Columns of a product are a multiple of this: oneDNN plans every new shape, at ten times the cost of a small one."""
+
+
+QUERY_BLOCK = 256
+"""Queries of a run that attend together."""
 
 
 class Kind(NamedTuple):
@@ -41,47 +50,30 @@ class DecodeAttention:
 
     def __init__(self, slots: Slots, lengths: Sequence[int]) -> None:
         device = slots.shape.device
-        self._slots, self._lengths = slots, lengths
+        self._slots = slots
         self._lengths_B = torch.tensor(lengths, device=device)
         self._places = slots.places(self._lengths_B)
-        self._width = max(lengths) + 1
-        self._masks: dict[int | None, Tensor | None] = {}
+        self._width = round_up(max(lengths) + 1)
+        self._masks: dict[int | None, Tensor] = {}
 
     def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
         """T is B."""
         (rows, heads, width), kv_heads = q_THD.shape, k_TKD.shape[1]
         slots, pairs = self._slots, rows * kv_heads
         slots.write_one(layer, self._places, k_TKD, v_TKD)
-        q = q_THD.reshape(pairs, heads // kv_heads, width)
         keys = slots.keys[layer][:rows].view(pairs, width, -1)[:, :, : self._width]
         values = slots.values[layer][:rows].view(pairs, -1, width)[:, : self._width]
-        mask = self._mask(kind.window, kv_heads, q.dtype)
-        if mask is None or kind.softcap is not None:
-            scores = torch.bmm(q, keys).mul_(kind.scale)
-            if kind.softcap is not None:
-                scores = (scores / kind.softcap).tanh_().mul_(kind.softcap)
-                scores = scores if mask is None else scores + mask
-        else:
-            scores = torch.baddbmm(mask, q, keys, alpha=kind.scale)
+        mask = self._mask(kind.window, kv_heads, q_THD.dtype)
+        scores = masked_scores(q_THD.reshape(pairs, heads // kv_heads, width), keys, mask, kind)
         return torch.bmm(scores.softmax(-1), values).view(rows, heads * width)
 
-    def _mask(self, window: int | None, kv_heads: int, dtype: torch.dtype) -> Tensor | None:
-        """[B·K, 1, W], 0 where a column is seen and -inf where not; None if all are."""
-        if window is not None and window >= self._width:
-            window = None
+    def _mask(self, window: int | None, kv_heads: int, dtype: torch.dtype) -> Tensor:
+        """[B·K, 1, W]."""
         if window not in self._masks:
-            self._masks[window] = self._make_mask(window, kv_heads, dtype)
+            last_B1, columns_W = self._lengths_B[:, None], torch.arange(self._width, device=self._lengths_B.device)
+            bias_BW = bias(seen(last_B1, columns_W, window), dtype)
+            self._masks[window] = bias_BW.repeat_interleave(kv_heads, 0)[:, None]
         return self._masks[window]
-
-    def _make_mask(self, window: int | None, kv_heads: int, dtype: torch.dtype) -> Tensor | None:
-        if window is None and min(self._lengths) + 1 == self._width:
-            return None
-        last_B1, columns_W = self._lengths_B[:, None], torch.arange(self._width, device=self._lengths_B.device)
-        seen_BW = columns_W <= last_B1
-        if window is not None:
-            seen_BW &= columns_W > last_B1 - window
-        bias_BW = torch.zeros(seen_BW.shape, dtype=dtype, device=seen_BW.device).masked_fill_(~seen_BW, -math.inf)
-        return bias_BW[:, None].expand(-1, kv_heads, -1).reshape(len(self._lengths) * kv_heads, 1, self._width)
 
 
 class Run(NamedTuple):
@@ -93,42 +85,43 @@ class Run(NamedTuple):
 
 
 class RunAttention:
-    """Prompts, or pieces of them: runs of tokens laid end to end, each attending to its own slot."""
+    """Prompts, or pieces of them: runs of tokens laid end to end, each attending to its own slot.
+
+    Blocks of queries see only the columns up to their last, so that half of the causal square is never computed.
+    """
 
     def __init__(self, slots: Slots, runs: Sequence[Run]) -> None:
-        self._slots, self._runs = slots, runs
-        self._masks: dict[tuple[int, int, int | None], Tensor | None] = {}
+        self._slots = slots
+        self._runs = runs
+        self._masks: dict[tuple[int, int, int, int | None], Tensor] = {}
 
     def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
         """Runs are attended one by one, so that no token pays for another's length."""
         output_THD, first = torch.empty_like(q_THD), 0
+        groups = q_THD.shape[1] // k_TKD.shape[1]
         for run in self._runs:
             part = slice(first, first + run.size)
-            first += run.size
             self._slots.write_run(layer, run.slot, run.start, k_TKD[part], v_TKD[part])
-            if run.start:
-                k_KWD, v_KWD = self._slots.read_run(layer, run.slot, run.start + run.size)
-                k_KWD = k_KWD.contiguous()
-            else:
-                k_KWD, v_KWD = k_TKD[part].transpose(0, 1), v_TKD[part].transpose(0, 1)
-            mask = self._mask(run, kind.window, q_THD.device)
-            output_THD[part] = attend_run(q_THD[part], k_KWD, v_KWD, mask, kind)
+            for start in range(0, run.size, QUERY_BLOCK):
+                size = min(QUERY_BLOCK, run.size - start)
+                width = min(round_up(run.start + start + size), self._slots.columns)
+                keys_KDW = self._slots.keys[layer][run.slot, :, :, :width]
+                values_KWD = self._slots.values[layer][run.slot, :, :width]
+                mask = self._mask(run.start + start, size, groups, kind.window, q_THD.dtype)
+                q_KXD = fold(q_THD[first + start : first + start + size], groups)
+                weights = masked_scores(q_KXD, keys_KDW, mask[:, :width], kind).softmax(-1)
+                output_THD[first + start : first + start + size] = unfold(torch.bmm(weights, values_KWD), groups)
+            first = part.stop
         return output_THD.flatten(1)
 
-    def _mask(self, run: Run, window: int | None, device: torch.device) -> Tensor | None:
-        """[S, W], true where seen; None stands for plain causal attention."""
-        end = run.start + run.size
-        window = None if window is None or window >= end else window
-        if run.size == 1 and window is None:
-            return torch.ones(1, end, dtype=torch.bool, device=device)
-        if not run.start and window is None:
-            return None
-        key = (run.start, run.size, window)
+    def _mask(self, start: int, size: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """[G·S, W]."""
+        key = (start, size, groups, window)
         if key not in self._masks:
-            rows_S1 = torch.arange(run.start, end, device=device)[:, None]
-            columns_W = torch.arange(end, device=device)
-            seen = columns_W <= rows_S1
-            self._masks[key] = seen if window is None else seen & (columns_W > rows_S1 - window)
+            device = self._slots.shape.device
+            rows_S1 = torch.arange(start, start + size, device=device)[:, None]
+            columns_W = torch.arange(round_up(start + size), device=device)
+            self._masks[key] = bias(seen(rows_S1, columns_W, window), dtype).repeat(groups, 1)
         return self._masks[key]
 
 
@@ -149,50 +142,68 @@ class TreeAttention:
 
     def __init__(self, slots: Slots, branches: Sequence[Branch]) -> None:
         self._slots, self._branches = slots, branches
-        self._masks: dict[tuple[int, int | None], Tensor] = {}
+        self._masks: dict[tuple[int, int, int | None], Tensor] = {}
 
     def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
         """T is the sum of all N."""
         output_THD, first = torch.empty_like(q_THD), 0
+        groups = q_THD.shape[1] // k_TKD.shape[1]
         for number, branch in enumerate(self._branches):
             part = slice(first, first + len(branch.depths_N))
             first = part.stop
-            k_KWD, v_KWD = self._slots.read_run(layer, branch.slot, branch.prefix)
-            k_KWD = torch.cat([k_KWD, k_TKD[part].transpose(0, 1)], 1)
-            v_KWD = torch.cat([v_KWD, v_TKD[part].transpose(0, 1)], 1)
-            output_THD[part] = attend_run(q_THD[part], k_KWD, v_KWD, self._mask(number, kind.window), kind)
+            # Columns between the prompt and the next multiple are masked; the nodes follow after them.
+            width = min(round_up(branch.prefix), self._slots.columns)
+            keys_KDW = torch.cat([self._slots.keys[layer][branch.slot, :, :, :width], k_TKD[part].permute(1, 2, 0)], -1)
+            values_KWD = torch.cat([self._slots.values[layer][branch.slot, :, :width], v_TKD[part].transpose(0, 1)], 1)
+            mask = self._mask(number, width, groups, kind.window, q_THD.dtype)
+            weights = masked_scores(fold(q_THD[part], groups), keys_KDW, mask, kind).softmax(-1)
+            output_THD[part] = unfold(torch.bmm(weights, values_KWD), groups)
         return output_THD.flatten(1)
 
-    def _mask(self, number: int, window: int | None) -> Tensor:
-        branch = self._branches[number]
-        key = (number, window)
+    def _mask(self, number: int, width: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """[G·N, W + N]."""
+        key = (number, groups, window)
         if key not in self._masks:
-            device = branch.depths_N.device
-            prompt_P = torch.arange(branch.prefix, device=device)
+            branch = self._branches[number]
             positions_N = branch.prefix + branch.depths_N
-            seen_NP = torch.ones(len(positions_N), branch.prefix, dtype=torch.bool, device=device)
-            seen_NN = branch.ancestors_NN
-            if window is not None:
-                seen_NP = prompt_P > positions_N[:, None] - window
-                seen_NN = seen_NN & (positions_N > positions_N[:, None] - window)
-            self._masks[key] = torch.cat([seen_NP, seen_NN], 1)
+            columns_W = torch.arange(width, device=positions_N.device)
+            seen_NW = seen(positions_N[:, None], columns_W, window) & (columns_W < branch.prefix)
+            seen_NN = branch.ancestors_NN & seen(positions_N[:, None], positions_N, window)
+            self._masks[key] = bias(torch.cat([seen_NW, seen_NN], 1), dtype).repeat(groups, 1)
         return self._masks[key]
 
 
-def attend_run(q_SHD: Tensor, k_KWD: Tensor, v_KWD: Tensor, mask_SW: Tensor | None, kind: Kind) -> Tensor:
-    """Attention of S queries over W columns, [S, H, D]; without a mask it is causal and S is W."""
-    (count, heads, width), (kv_heads, columns, _) = q_SHD.shape, k_KWD.shape
-    groups = heads // kv_heads
-    q_GKSD = q_SHD.view(count, kv_heads, groups, width).permute(2, 1, 0, 3)
+def round_up(columns: int) -> int:
+    """The next multiple of WIDTH_STEP."""
+    return -(-columns // WIDTH_STEP) * WIDTH_STEP
+
+
+def seen(positions_S1: Tensor, columns_W: Tensor, window: int | None) -> Tensor:
+    """[S, W], true where a token at that position attends to that column."""
+    causal = columns_W <= positions_S1
+    return causal if window is None else causal & (columns_W > positions_S1 - window)
+
+
+def bias(seen_SW: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where true, -inf where not."""
+    return torch.zeros(seen_SW.shape, dtype=dtype, device=seen_SW.device).masked_fill_(~seen_SW, -math.inf)
+
+
+def fold(q_SHD: Tensor, groups: int) -> Tensor:
+    """Query heads that share a key-value head as more queries of it: [K, G·S, D]."""
+    size, heads, width = q_SHD.shape
+    return q_SHD.view(size, heads // groups, groups, width).permute(1, 2, 0, 3).reshape(-1, groups * size, width)
+
+
+def unfold(output_KXD: Tensor, groups: int) -> Tensor:
+    """[K, G·S, D] back to [S, H, D]."""
+    kv_heads, rows, width = output_KXD.shape
+    return output_KXD.view(kv_heads * groups, rows // groups, width).transpose(0, 1)
+
+
+def masked_scores(q_PXD: Tensor, keys_PDW: Tensor, mask: Tensor, kind: Kind) -> Tensor:
+    """Scaled, capped and masked scores [P, X, W], in the model's dtype as in transformers' eager attention."""
     if kind.softcap is None:
-        k_GKWD, v_GKWD = (x.expand(groups, kv_heads, columns, width) for x in (k_KWD, v_KWD))
-        output_GKSD = F.scaled_dot_product_attention(
-            q_GKSD, k_GKWD, v_GKWD, attn_mask=mask_SW, is_causal=mask_SW is None, scale=kind.scale
-        )
-        return output_GKSD.permute(2, 1, 0, 3).reshape(count, heads, width)
-    if mask_SW is None:
-        mask_SW = torch.ones(count, columns, dtype=torch.bool, device=q_SHD.device).tril_()
-    scores = torch.matmul(q_GKSD, k_KWD.transpose(1, 2)) * kind.scale
-    scores = (scores / kind.softcap).tanh() * kind.softcap
-    weights = scores.float().masked_fill(~mask_SW, -math.inf).softmax(-1).to(q_SHD.dtype)
-    return torch.matmul(weights, v_KWD).permute(2, 1, 0, 3).reshape(count, heads, width)
+        return torch.baddbmm(mask, q_PXD, keys_PDW, alpha=kind.scale)
+    scores = torch.bmm(q_PXD, keys_PDW).mul_(kind.scale / kind.softcap).tanh_().mul_(kind.softcap)
+    return scores.add_(mask)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FIRST_COLUMNS = 128
+FIRST_COLUMNS = 256
 
 
 class CacheShape(NamedTuple):
@@ -46,7 +46,8 @@ class Segment(NamedTuple):
 
 
 class Slots:
-    """The cache of up to `count` sequences. Tensors grow by doubling; columns behind a sequence's end hold garbage."""
+    """The cache of up to `count` sequences. Tensors grow by doubling; columns behind a sequence's end hold any
+    finite numbers."""
 
     def __init__(self, shape: CacheShape, count: int) -> None:
         self.shape, self.count, self.columns, self._made = shape, count, 0, 0
@@ -58,7 +59,7 @@ class Slots:
             old_keys, old_values, made, width = self.keys_LPKDW, self.values_LPKWD, self._made, self.columns
             self._allocate(
                 made if slots <= made else min(self.count, max(slots, 2 * made)),
-                width if columns <= width else max(columns, 2 * width, FIRST_COLUMNS),
+                width if columns <= width else max(-(-columns // FIRST_COLUMNS) * FIRST_COLUMNS, 2 * width),
             )
             self.keys_LPKDW[:, :made, :, :, :width] = old_keys
             self.values_LPKWD[:, :made, :, :width] = old_values
@@ -92,10 +93,6 @@ class Slots:
         self.keys[layer][slot, :, :, start:end] = keys_SKD.permute(1, 2, 0)
         self.values[layer][slot, :, start:end] = values_SKD.transpose(0, 1)
 
-    def read_run(self, layer: int, slot: int, end: int) -> tuple[Tensor, Tensor]:
-        """The first `end` tokens of a slot: keys and values, both [K, end, D]."""
-        return self.keys[layer][slot, :, :, :end].transpose(1, 2), self.values[layer][slot, :, :end]
-
     def copy_out(self, slot: int, start: int, end: int) -> Segment:
         """A copy of some of a slot's tokens."""
         keys, values = self.keys_LPKDW[:, slot], self.values_LPKWD[:, slot]
@@ -111,6 +108,11 @@ class Slots:
         """Copy the first `length` tokens of one slot over another's."""
         self.keys_LPKDW[:, target, :, :, :length] = self.keys_LPKDW[:, source, :, :, :length]
         self.values_LPKWD[:, target, :, :length] = self.values_LPKWD[:, source, :, :length]
+
+    def clear(self, slot: int) -> None:
+        """Remove numbers that are not finite: they would outlast a weight of zero."""
+        self.keys_LPKDW[:, slot] = 0
+        self.values_LPKWD[:, slot] = 0
 
     @property
     def bytes(self) -> int:

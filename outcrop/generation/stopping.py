@@ -13,6 +13,10 @@ PROMPT_TAIL_TOKENS = 8
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """Text without special tokens, and with its spaces as they are."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # The same text without the hundreds of checks that the wrapper makes of its arguments.
+        return str(backend.decode(list(ids), skip_special_tokens=True))
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
