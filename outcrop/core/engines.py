@@ -116,7 +116,7 @@ class Engine(Protocol):
     def generate(self, request: CompletionRequest) -> AsyncIterator[TokenEvent]:
         """The events of one request's answers as they are made; closing the iterator cancels it.
 
-        Raises UsageError for a request that cannot be answered, Overloaded when too many wait.
+        Raises UsageError for a request that cannot be answered, Unavailable when too many wait or it is stopping.
         """
         ...
 

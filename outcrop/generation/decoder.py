@@ -5,7 +5,7 @@ Shape letters: T flat tokens, M wanted tokens, E hidden, H query heads, K key-va
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,11 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from outcrop.generation.adapters import Adapted, AdaptedRows, Factors
 from outcrop.generation.attention import Attention, Kind
 from outcrop.generation.linear import Linear
 from outcrop.generation.slots import CacheShape
 
 FIRST_POSITIONS = 512
+
+AnyAdapted = Adapted | AdaptedRows
+
+
+class Tokens(NamedTuple):
+    """What goes through a model in one pass. highest: a bound on the positions."""
+
+    ids_T: Tensor
+    positions_T: Tensor
+    highest: int
 
 
 class Norm(NamedTuple):
@@ -124,16 +135,16 @@ class Decoder:
         return CacheShape(len(self._weights.layers), shape.kv_heads, shape.head_width, table.dtype, table.device)
 
     def logits(
-        self, ids_T: Tensor, positions_T: Tensor, highest: int, attention: Attention, wanted_M: Tensor | None
+        self, tokens: Tokens, attention: Attention, wanted_M: Tensor | None, adapted: AnyAdapted | None = None
     ) -> Tensor:
-        """[M, V] after the wanted tokens (None: after all). highest: a bound on the positions."""
+        """[M, V] after the wanted tokens (None: after all)."""
         weights = self._weights
-        hidden_TE = F.embedding(ids_T, weights.embedding_VE)
+        hidden_TE = F.embedding(tokens.ids_T, weights.embedding_VE)
         if weights.embedding_scale is not None:
             hidden_TE = hidden_TE * weights.embedding_scale
-        rotations = self._rotary.at(positions_T, highest)
+        turn = _Pass(attention, self._rotary.at(tokens.positions_T, tokens.highest), adapted)
         for number, layer in enumerate(weights.layers):
-            hidden_TE = self._layer(number, layer, hidden_TE, rotations, attention)
+            hidden_TE = self._layer(number, layer, hidden_TE, turn)
         if wanted_M is not None:
             hidden_TE = hidden_TE[wanted_M]
         logits_MV = weights.head(weights.last_norm(hidden_TE))
@@ -141,30 +152,72 @@ class Decoder:
             logits_MV = (logits_MV / weights.logit_cap).tanh_().mul_(weights.logit_cap)
         return logits_MV
 
-    def _layer(
-        self, number: int, layer: Layer, hidden_TE: Tensor, rotations: dict[str, Rotation], attention: Attention
-    ) -> Tensor:
+    def _layer(self, number: int, layer: Layer, hidden_TE: Tensor, turn: _Pass) -> Tensor:
         normed = hidden_TE if layer.attention_norm is None else layer.attention_norm(hidden_TE)
-        attended = self._attend(number, layer, layer.qkv(normed), rotations, attention)
+        qkv = turn.product(f"{number}.qkv", layer.qkv, normed)
+        attended = self._attend(number, layer, qkv, turn)
         if layer.after_attention is None:
-            hidden_TE = layer.output.plus(attended, hidden_TE)
+            hidden_TE = turn.product(f"{number}.output", layer.output, attended, hidden_TE)
         else:
-            hidden_TE = hidden_TE + layer.after_attention(layer.output(attended))
+            hidden_TE = hidden_TE + layer.after_attention(turn.product(f"{number}.output", layer.output, attended))
         normed = hidden_TE if layer.feed_forward_norm is None else layer.feed_forward_norm(hidden_TE)
-        gate, up = layer.gate_up(normed).chunk(2, -1)
+        gate, up = turn.product(f"{number}.gate_up", layer.gate_up, normed).chunk(2, -1)
         inner = self._weights.activation(gate).mul_(up)
         if layer.after_feed_forward is None:
-            return layer.down.plus(inner, hidden_TE)
-        return hidden_TE + layer.after_feed_forward(layer.down(inner))
+            return turn.product(f"{number}.down", layer.down, inner, hidden_TE)
+        return hidden_TE + layer.after_feed_forward(turn.product(f"{number}.down", layer.down, inner))
 
-    def _attend(
-        self, number: int, layer: Layer, qkv: Tensor, rotations: dict[str, Rotation], attention: Attention
-    ) -> Tensor:
+    def _attend(self, number: int, layer: Layer, qkv: Tensor, turn: _Pass) -> Tensor:
         heads, kv_heads, width = self._shape.heads, self._shape.kv_heads, self._shape.head_width
         qkv_TXD = qkv.view(len(qkv), heads + 2 * kv_heads, width)
         turned, values = qkv_TXD[:, : heads + kv_heads], qkv_TXD[:, heads + kv_heads :]
         if layer.query_norm is not None and layer.key_norm is not None:
             turned = torch.cat([layer.query_norm(turned[:, :heads]), layer.key_norm(turned[:, heads:])], 1)
         if layer.rotary is not None:
-            turned = rotations[layer.rotary](turned)
-        return attention.attend(number, turned[:, :heads], turned[:, heads:], values, layer.kind)
+            turned = turn.rotations[layer.rotary](turned)
+        return turn.attention.attend(number, turned[:, :heads], turned[:, heads:], values, layer.kind)
+
+    def sites(self, weights: Mapping[str, Factors]) -> dict[str, Factors]:
+        """An adapter's factors, by layer name, for the joined products of this decoder."""
+        shape, found = self._shape, dict[str, Factors]()
+        widths = {"q_proj": shape.heads, "k_proj": shape.kv_heads, "v_proj": shape.kv_heads}
+        for number, layer in enumerate(self._weights.layers):
+            inner = layer.gate_up.outputs // 2
+            blocks = {
+                "qkv": {f"self_attn.{name}": heads * shape.head_width for name, heads in widths.items()},
+                "output": {"self_attn.o_proj": layer.output.outputs},
+                "gate_up": {"mlp.gate_proj": inner, "mlp.up_proj": inner},
+                "down": {"mlp.down_proj": layer.down.outputs},
+            }
+            for site, outputs in blocks.items():
+                given = {name: weights.get(f"model.layers.{number}.{name}") for name in outputs}
+                if any(factors is not None for factors in given.values()):
+                    found[f"{number}.{site}"] = _beside(given, outputs)
+        return found
+
+
+def _beside(given: Mapping[str, Factors | None], outputs: Mapping[str, int]) -> Factors:
+    """The factors of layers whose outputs lie side by side: A one below the other, B in blocks."""
+    rows, columns, first = [], [], 0
+    total = sum(outputs.values())
+    for name, width in outputs.items():
+        factors = given[name]
+        if factors is not None:
+            rows.append(factors.A_RI)
+            columns.append(F.pad(factors.B_OR, (0, 0, first, total - first - width)))
+        first += width
+    return Factors(torch.cat(rows), torch.cat(columns, 1))
+
+
+class _Pass(NamedTuple):
+    """What the layers of a pass share."""
+
+    attention: Attention
+    rotations: dict[str, Rotation]
+    adapted: AnyAdapted | None
+
+    def product(self, site: str, linear: Linear, x_TI: Tensor, other_TO: Tensor | None = None) -> Tensor:
+        """x·Wᵀ + b, what adapters add, and `other`."""
+        if self.adapted is None:
+            return linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO)
+        return self.adapted.add(site, x_TI, linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO))

@@ -10,15 +10,20 @@ from typing import Any
 
 import torch
 
-from outcrop.core.completions import Completion, CompletionRequest, Score, ScoreRequest
-from outcrop.core.errors import UsageError
+from outcrop.core.completions import Completion, CompletionRequest, Sampling, Score, ScoreRequest
+from outcrop.core.engines import AdapterRef
+from outcrop.core.errors import ModelError, UsageError, did_you_mean
 from outcrop.core.seeds import derive
+from outcrop.generation.adapters import Factors
 from outcrop.generation.answers import Answer, Task
+from outcrop.generation.constraints import Constraints
 from outcrop.generation.limits import Limits
 from outcrop.generation.sampling import Chooser, check_sampling
 from outcrop.generation.scheduling import Capacity, Scheduler
 from outcrop.generation.scoring import Scoring, check_scoring
-from outcrop.generation.trunk import open_trunk
+from outcrop.generation.trunk import has_effect, open_trunk
+from outcrop.models.folder import find_model
+from outcrop.models.lora import layer_sizes, read_adapter
 
 
 class EmbeddedEngine:
@@ -28,22 +33,29 @@ class EmbeddedEngine:
     from copies of their weights as they are now; the model itself is left as it was.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, capacity: Capacity | None = None) -> None:
-        """Raises ModelError for a model that cannot be computed exactly, UsageError for no capacity."""
+    def __init__(
+        self, model: Any, tokenizer: Any, capacity: Capacity | None = None, *, base_digest: str | None = None
+    ) -> None:
+        """base_digest: of the model's folder, for adapters that name the base they belong to.
+
+        Raises ModelError for a model that cannot be computed exactly, UsageError for no capacity.
+        """
         capacity = capacity or Capacity()
         for name in ("slots", "batch_tokens", "chunk_tokens"):
             if getattr(capacity, name) < 1:
                 raise UsageError(f"{name} is {getattr(capacity, name)}.", "Allowed: at least 1.")
-        self._tokenizer = tokenizer
-        self._limits = Limits.of(model)
-        self.scheduler = Scheduler(open_trunk(model), capacity, self._limits.vocabulary)
+        self._tokenizer, self._base_digest = tokenizer, base_digest
+        self._limits, self._layers = Limits.of(model), layer_sizes(model)
+        self._trunk = open_trunk(model)
+        self._constraints = Constraints(tokenizer, self._limits.vocabulary)
+        self.scheduler = Scheduler(self._trunk, capacity, self._limits.vocabulary)
         self._lock = threading.Lock()
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
         """Answer all requests, in their order; a request with n answers takes n places.
 
-        Raises UsageError, before anything is computed, for sampling values out of bounds and for prompts that are
-        empty, not in the vocabulary or leave no room in the model's context.
+        Raises UsageError, before anything is computed, for sampling values out of bounds, adapters that are not
+        loaded, and prompts that are empty, not in the vocabulary or leave no room in the model's context.
         """
         answers = [
             answer
@@ -63,28 +75,87 @@ class EmbeddedEngine:
         """Log-likelihoods of every request's candidates, in order; prompts and shared beginnings are computed once.
 
         Raises UsageError, before anything is computed, for prompts and candidates that are empty, not in the
-        vocabulary or longer than the model's context.
+        vocabulary or longer than the model's context, and adapters that are not loaded.
         """
         tasks = [self.scoring(request, f"score request {number}") for number, request in enumerate(requests)]
         self._run(tasks)
         return [task.scores() for task in tasks]
 
+    def add_adapter(self, adapter: AdapterRef) -> None:
+        """Make an adapter usable in requests, by its digest; again is no error.
+
+        Raises ModelError for one that does not fit the base, has no effect, or is not what its digest says.
+        """
+        if adapter.digest in self.scheduler.adapters:
+            return
+        folder = find_model(adapter.name)
+        found = folder.digest()
+        if folder.base is None:
+            raise ModelError("The folder is a whole model, not an adapter.", "Load it as a model.", adapter.name)
+        if found != adapter.digest:
+            raise ModelError(f"The adapter's digest is {found}, not {adapter.digest}.", "Name it anew.", adapter.name)
+        if self._base_digest is not None and folder.base.digest() != self._base_digest:
+            raise ModelError(
+                f"The adapter belongs to another base model: {folder.base.name}.", "Load it on its own.", adapter.name
+            )
+        shape, weights = read_adapter(folder, self._layers)
+        cache = self._trunk.cache_shape
+        factors = {
+            name: Factors(A.to(cache.device, cache.dtype), (shape.scale * B.float()).to(cache.device, cache.dtype))
+            for name, (A, B) in weights.items()
+        }
+        sites = self._trunk.sites(factors)
+        if not has_effect(self._trunk, sites):
+            raise ModelError("The adapter changes nothing: its output is that of the base.", "Tune it.", adapter.name)
+        with self._lock:
+            self.scheduler.adapters.add(adapter.digest, sites)
+
+    def remove_adapter(self, digest: str) -> None:
+        """Free an adapter and what was computed with it, once no request uses it.
+
+        Raises UsageError for one that is not loaded.
+        """
+        self._check_adapter(digest, "remove_adapter")
+        self._advance(lambda: not self.scheduler.uses(digest))
+        with self._lock:
+            self.scheduler.adapters.remove(digest)
+            self.scheduler.prefixes.forget(digest)
+
     def answers(self, request: CompletionRequest, where: str, *, live: bool = False) -> list[Answer]:
         """The tasks of a request, checked; raises as `complete` does."""
-        check_sampling(request.sampling, self._limits.vocabulary, where)
+        sampling = request.sampling
+        check_sampling(sampling, self._limits.vocabulary, where)
         self._limits.check(request.prompt_ids, 1, where)
+        self._check_adapter(request.adapter, where)
         if request.n < 1:
             raise UsageError(f"n is {request.n}.", "Allowed: at least 1.", where)
-        room = self._limits.room(len(request.prompt_ids), request.sampling.max_new_tokens)
-        seed = request.sampling.seed
-        seeds = [seed if not number else derive(seed, "answer", number) for number in range(request.n)]
-        choosers = [Chooser(replace(request.sampling, seed=each), request.prompt_ids) for each in seeds]
+        room = self._limits.room(len(request.prompt_ids), sampling.max_new_tokens)
+        choosers = [self._chooser(request, number, where) for number in range(request.n)]
         return [Answer(request, chooser, self._tokenizer, room, live=live) for chooser in choosers]
 
     def scoring(self, request: ScoreRequest, where: str) -> Scoring:
         """The task of a request, checked; raises as `score` does."""
         check_scoring(request, self._limits, where)
+        self._check_adapter(request.adapter, where)
         return Scoring(request, self.scheduler.slots.shape.device)
+
+    def step(self) -> None:
+        """Advance all that was submitted to the scheduler."""
+        with self._lock, torch.inference_mode():
+            self.scheduler.step()
+
+    def _chooser(self, request: CompletionRequest, number: int, where: str) -> Chooser:
+        sampling: Sampling = request.sampling
+        if number:
+            sampling = replace(sampling, seed=derive(sampling.seed, "answer", number))
+        grammar = self._constraints.grammar(sampling.constraint, sampling.stop_ids, where)
+        return Chooser(sampling, request.prompt_ids, grammar)
+
+    def _check_adapter(self, digest: str | None, where: str) -> None:
+        known = self.scheduler.adapters.digests
+        if digest is not None and digest not in known:
+            remedy = did_you_mean(digest, known) if known else "None is loaded; add it first."
+            raise UsageError(f"The adapter {digest} is not loaded.", remedy, where)
 
     def _run(self, tasks: Sequence[Task]) -> None:
         """Neighbours in the order of their tokens share the most."""

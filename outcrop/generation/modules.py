@@ -5,8 +5,9 @@ The slower way, for architectures that the decoder does not know. Shape letters 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,11 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from outcrop.core.errors import ModelError
+from outcrop.generation.adapters import Factors
 from outcrop.generation.attention import Attention, Kind
+from outcrop.generation.decoder import AnyAdapted, Tokens
 from outcrop.generation.slots import CacheShape
+from outcrop.models.lora import adaptable
 
 ATTENTION = "outcrop_slots"
 
@@ -30,7 +34,7 @@ class Modules:
         shapes = _Shapes()
         ids = torch.zeros(2, dtype=torch.long, device=model.get_input_embeddings().weight.device)
         try:
-            self.logits(ids, torch.arange(2, device=ids.device), 1, shapes, None)
+            self.logits(Tokens(ids, torch.arange(2, device=ids.device), 1), shapes, None)
         except (TypeError, ValueError, AttributeError, KeyError, RuntimeError, IndexError) as error:
             raise unsupported(model, " ".join(str(error).split())) from error
         if len(set(shapes.seen)) != 1:
@@ -39,19 +43,37 @@ class Modules:
         self.cache_shape = CacheShape(len(shapes.seen), heads, width, model.dtype, ids.device)
 
     def logits(
-        self, ids_T: Tensor, positions_T: Tensor, highest: int, attention: Attention, wanted_M: Tensor | None
+        self, tokens: Tokens, attention: Attention, wanted_M: Tensor | None, adapted: AnyAdapted | None = None
     ) -> Tensor:
         """[M, V] after the wanted tokens (None: after all)."""
-        del highest  # the model makes its own angles
-        with inference(self._model), _attention_of(self._model):
+        with inference(self._model), _attention_of(self._model), self._adapting(adapted):
             output = self._model(
-                input_ids=ids_T[None],
-                position_ids=positions_T[None],
+                input_ids=tokens.ids_T[None],
+                position_ids=tokens.positions_T[None],
                 use_cache=False,
                 logits_to_keep=0 if wanted_M is None else wanted_M,
                 outcrop_pass=_Pass(attention),
             )
         return output.logits[0]
+
+    def sites(self, weights: Mapping[str, Factors]) -> dict[str, Factors]:
+        """An adapter's factors, by layer name, as they are."""
+        return dict(weights)
+
+    @contextmanager
+    def _adapting(self, adapted: AnyAdapted | None) -> Iterator[None]:
+        """Inside, every linear layer adds what the adapters of the pass add."""
+
+        def hook(name: str, _: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
+            return None if adapted is None else adapted.add(name, inputs[0][0], output[0])[None]
+
+        layers = adaptable(self._model) if adapted is not None else ()
+        handles = [layer.register_forward_hook(partial(hook, name)) for name, layer in layers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 class _Pass:

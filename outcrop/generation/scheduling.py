@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from outcrop.core.errors import JobFailed
+from outcrop.generation.adapters import AdapterBank
 from outcrop.generation.answers import Answer, Task
 from outcrop.generation.attention import Branch, DecodeAttention, Run, RunAttention, TreeAttention
+from outcrop.generation.decoder import AnyAdapted, Tokens
 from outcrop.generation.limits import not_finite
 from outcrop.generation.prefix import PrefixCache, common_prefix
 from outcrop.generation.sampling import choose_tokens
@@ -66,13 +68,15 @@ class Row:
 
 
 class Scheduler:
-    """Steps through tasks; not thread-safe. Rows and slots have the same order."""
+    """Steps through tasks, in one thread at a time. Rows and slots have the same order."""
 
     def __init__(self, trunk: Trunk, capacity: Capacity, vocabulary: int) -> None:
         self._trunk, self.capacity, self._vocabulary = trunk, capacity, vocabulary
         self._device = trunk.cache_shape.device
         self.slots = Slots(trunk.cache_shape, capacity.slots)
         self.prefixes = PrefixCache(0 if capacity.deterministic else capacity.prefix_tokens)
+        self.adapters = AdapterBank()
+        self._inbox: deque[Task] = deque()
         self.waiting: deque[Task] = deque()
         self.rows: list[Row] = []
         self.running = 0
@@ -81,16 +85,21 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.waiting and not self.rows
+        return not self._inbox and not self.waiting and not self.rows
 
     @property
     def used_tokens(self) -> int:
         """What the rows may grow to together."""
         return sum(row.tokens for row in self.rows)
 
+    def uses(self, adapter: str) -> bool:
+        """Whether a task needs that adapter."""
+        tasks = [*self._inbox, *self.waiting, *(row.task for row in self.rows)]
+        return any(task.adapter == adapter and not task.finished for task in tasks)
+
     def submit(self, task: Task) -> None:
-        """Queue a task."""
-        self.waiting.append(task)
+        """Queue a task; from any thread."""
+        self._inbox.append(task)
 
     def step(self) -> None:
         """Advance every row. A task whose logits are not numbers fails alone; an exception fails all rows."""
@@ -112,6 +121,8 @@ class Scheduler:
 
     def drop_cancelled(self) -> None:
         """Free the slots of cancelled tasks now, not with the next step."""
+        while self._inbox:
+            self.waiting.append(self._inbox.popleft())
         if any(task.cancelled for task in self.waiting):
             self.waiting = deque(task for task in self.waiting if not task.cancelled)
         for row in [row for row in self.rows if row.task.cancelled]:
@@ -147,7 +158,9 @@ class Scheduler:
             row.length = end
         complete = [number for number, (row, _) in enumerate(pieces) if row.prefilled]
         wanted = [ends[number] for number in complete] or ends[-1:]
-        logits = self._compute(ids, positions, RunAttention(self.slots, runs), wanted)
+        adapted = self.adapters.for_runs([row.task.adapter for row, _ in pieces], [run.size for run in runs])
+        logits = self._compute(ids, positions, RunAttention(self.slots, runs), wanted, adapted)
+        self.computed_tokens += len(ids)
         rows = [pieces[number][0] for number in complete]
         for row in rows:
             self.prefixes.insert(row.task.adapter, row.task.prompt_ids, self.slots, slots[id(row)])
@@ -217,15 +230,16 @@ class Scheduler:
         if not units:
             return
         branches = [Branch(slot, row.length, group.ancestors_NN, group.depths_N) for slot, row, group in units]
-        logits = self._trunk.logits(
+        sizes = [len(group.tokens_N) for *_, group in units]
+        tokens = Tokens(
             torch.cat([group.tokens_N for *_, group in units]),
             torch.cat([branch.prefix + branch.depths_N for branch in branches]),
             max(row.tokens for _, row, _ in units),
-            TreeAttention(self.slots, branches),
-            None,
         )
+        adapted = self.adapters.for_runs([row.task.adapter for _, row, _ in units], sizes)
+        logits = self._trunk.logits(tokens, TreeAttention(self.slots, branches), None, adapted)
         self.computed_tokens += len(logits)
-        parts = logits.split([len(group.tokens_N) for *_, group in units])
+        parts = logits.split(sizes)
         for (_, row, group), part in zip(units, parts, strict=True):
             if isinstance(row.task, Scoring) and not row.task.finished:
                 row.task.take_group(group, part)
@@ -241,7 +255,10 @@ class Scheduler:
         self.slots.reserve(size, max(lengths) + 1)
         ids = [row.task.token_ids[-1] if isinstance(row.task, Answer) else 0 for row in rows]
         ids += [0] * (size - len(ids))
-        logits = self._compute(ids, lengths, DecodeAttention(self.slots, lengths), None, len(rows))
+        adapters = [row.task.adapter for row in rows] + [None] * (size - len(rows))
+        adapted = self.adapters.for_rows(adapters, self.slots.shape.dtype)
+        logits = self._compute(ids, lengths, DecodeAttention(self.slots, lengths), None, adapted)
+        self.computed_tokens += len(rows)
         for row in rows:
             row.length += 1
         self._choose(rows, logits[: len(rows)])
@@ -253,17 +270,13 @@ class Scheduler:
 
     def _compute(
         self, ids: list[int], positions: list[int], attention: RunAttention | DecodeAttention,
-        wanted: list[int] | None, counted: int | None = None,
+        wanted: list[int] | None, adapted: AnyAdapted | None,
     ) -> Tensor:  # fmt: skip
-        self.computed_tokens += len(ids) if counted is None else counted
-        to_tensor = lambda values: torch.tensor(values, device=self._device)  # noqa: E731
-        return self._trunk.logits(
-            to_tensor(ids),
-            to_tensor(positions),
-            max(positions),
-            attention,
-            None if wanted is None else to_tensor(wanted),
+        tokens = Tokens(
+            torch.tensor(ids, device=self._device), torch.tensor(positions, device=self._device), max(positions)
         )
+        last = None if wanted is None else torch.tensor(wanted, device=self._device)
+        return self._trunk.logits(tokens, attention, last, adapted)
 
     def _choose(self, rows: Sequence[Row], logits_BV: Tensor) -> None:
         answers = [row.task for row in rows if isinstance(row.task, Answer)]
@@ -274,6 +287,7 @@ class Scheduler:
                 self.generated_tokens += 1
             else:
                 answer.error = not_finite()
+                self.slots.clear(self.rows.index(row))
             self._end_if_finished(row)
             if not answer.finished:
                 answer.notify()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from outcrop.generation.adapters import Adapted, Factors, Part, Sites
 from outcrop.generation.architecture import NotOfTheFamily, read_decoder
 from outcrop.generation.attention import Attention, Branch, DecodeAttention, Run, RunAttention, TreeAttention
+from outcrop.generation.decoder import AnyAdapted, Tokens
 from outcrop.generation.limits import not_finite
 from outcrop.generation.modules import Modules, inference, unsupported
 from outcrop.generation.slots import CacheShape, Slots
@@ -28,9 +31,13 @@ class Trunk(Protocol):
         ...
 
     def logits(
-        self, ids_T: Tensor, positions_T: Tensor, highest: int, attention: Attention, wanted_M: Tensor | None
+        self, tokens: Tokens, attention: Attention, wanted_M: Tensor | None, adapted: AnyAdapted | None = None
     ) -> Tensor:
-        """After the wanted tokens (None: after all). highest: a bound on the positions."""
+        """After the wanted tokens (None: after all)."""
+        ...
+
+    def sites(self, weights: Mapping[str, Factors]) -> dict[str, Factors]:
+        """An adapter's factors, given by layer name, for the products of this trunk."""
         ...
 
 
@@ -51,6 +58,21 @@ def open_trunk(model: Any) -> Trunk:
     return modules
 
 
+def has_effect(trunk: Trunk, sites: Sites) -> bool:
+    """Whether an adapter changes the logits after a probe text. Raises ModelError if they are no finite numbers."""
+    table = trunk.cache_shape
+    slots, ids = Slots(table, 1), 1 + torch.arange(PROBE_TOKENS, device=table.device)
+    slots.reserve(1, PROBE_TOKENS)
+    tokens, runs = Tokens(ids, torch.arange(PROBE_TOKENS, device=table.device), PROBE_TOKENS), [Run(0, 0, PROBE_TOKENS)]
+    with torch.inference_mode():
+        without = trunk.logits(tokens, RunAttention(slots, runs), None)
+        adapted = Adapted([Part(sites, slice(0, PROBE_TOKENS))])
+        found = trunk.logits(tokens, RunAttention(slots, runs), None, adapted)
+    if not bool(torch.isfinite(found).all()):
+        raise not_finite()
+    return not torch.equal(without, found)
+
+
 class _Probe:
     """A text, and what the model makes of it without cache; against it: in pieces, token by token, and as a tree."""
 
@@ -65,7 +87,7 @@ class _Probe:
     def distance(self, trunk: Trunk) -> float:
         """The largest difference of logits, as a part of the largest logit."""
         slots = Slots(trunk.cache_shape, 1)
-        slots.reserve(1, PROBE_TOKENS + 1)
+        slots.reserve(1, PROBE_TOKENS)
         device = self._ids.device
         chain_NN = torch.ones(2, 2, dtype=torch.bool, device=device).tril()
         tree = Branch(0, PROBE_TOKENS - 2, chain_NN, torch.arange(2, device=device))
@@ -76,7 +98,7 @@ class _Probe:
             (PROBE_TOKENS - 2, PROBE_TOKENS, TreeAttention(slots, [tree])),
         ]
         found = [
-            trunk.logits(self._ids[start:end], torch.arange(start, end, device=device), end, attention, None)
+            trunk.logits(Tokens(self._ids[start:end], torch.arange(start, end, device=device), end), attention, None)
             for start, end, attention in passes
         ]
         off = (torch.cat(found).float() - self._expected).abs().max() / self._expected.abs().max()
