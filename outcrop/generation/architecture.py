@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from outcrop.generation.attention import Kind
 from outcrop.generation.decoder import Decoder, Layer, Norm, RotaryTables, Shape, Weights
-from outcrop.generation.limits import LENGTH_DEPENDENT
+from outcrop.generation.limits import LENGTH_DEPENDENT, NotOfTheFamily
 from outcrop.generation.linear import Linear
 
 PLAIN = ""
@@ -22,10 +22,6 @@ LAYER_PARTS = {
 ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"}
 FEED_FORWARD_PARTS = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 MODEL_PARTS = {"embed_tokens", "layers", "norm", "rotary_emb"}
-
-
-class NotOfTheFamily(Exception):
-    """The model has a part that the decoder does not know."""
 
 
 def read_decoder(model: Any) -> Decoder:
@@ -119,7 +115,7 @@ def _norm(module: Any) -> Norm:
     eps: Any = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     _expect(name.endswith("RMSNorm") and getattr(module, "weight", None) is not None and eps is not None, name)
     weight = module.weight.detach()
-    return Norm((1.0 + weight.float()).to(weight.dtype) if name.startswith("Gemma") else weight.clone(), eps)
+    return Norm.of((1.0 + weight.float()).to(weight.dtype) if name.startswith("Gemma") else weight, eps)
 
 
 def _optional_norm(parent: Any, name: str) -> Norm | None:

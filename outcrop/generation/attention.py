@@ -10,7 +10,7 @@ made for long texts, and a query never has more than some thousand columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -34,11 +34,22 @@ class Kind(NamedTuple):
     softcap: float | None = None
 
 
+class Text(NamedTuple):
+    """A text whose last tokens are of this pass."""
+
+    ids_S: Tensor
+    last: int
+
+
 class Attention(Protocol):
     """What a decoder hands its queries, keys and values to, layer by layer."""
 
     def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
         """Store what must be remembered, attend, and return [T, H·D]."""
+        ...
+
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """For slots that hold token ids as keys: store what must be remembered, and give all that is attended to."""
         ...
 
 
@@ -50,7 +61,7 @@ class DecodeAttention:
 
     def __init__(self, slots: Slots, lengths: Sequence[int]) -> None:
         device = slots.shape.device
-        self._slots = slots
+        self._slots, self._lengths = slots, lengths
         self._lengths_B = torch.tensor(lengths, device=device)
         self._places = slots.places(self._lengths_B)
         self._width = round_up(max(lengths) + 1)
@@ -66,6 +77,12 @@ class DecodeAttention:
         mask = self._mask(kind.window, kv_heads, q_THD.dtype)
         scores = masked_scores(q_THD.reshape(pairs, heads // kv_heads, width), keys, mask, kind)
         return torch.bmm(scores.softmax(-1), values).view(rows, heads * width)
+
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """One for each slot."""
+        self._slots.write_one(0, self._places, ids_T, ids_T)
+        for slot, length in enumerate(self._lengths):
+            yield Text(self._slots.keys[0][slot, 0, 0, : length + 1], 1)
 
     def _mask(self, window: int | None, kv_heads: int, dtype: torch.dtype) -> Tensor:
         """[B·K, 1, W]."""
@@ -114,6 +131,12 @@ class RunAttention:
             first = part.stop
         return output_THD.flatten(1)
 
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """One for each run."""
+        for run, ids in zip(self._runs, ids_T.split([run.size for run in self._runs]), strict=True):
+            self._slots.write_run(0, run.slot, run.start, ids[:, None, None], ids[:, None, None])
+            yield Text(self._slots.keys[0][run.slot, 0, 0, : run.start + run.size], run.size)
+
     def _mask(self, start: int, size: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
         """[G·S, W]."""
         key = (start, size, groups, window)
@@ -159,6 +182,14 @@ class TreeAttention:
             weights = masked_scores(fold(q_THD[part], groups), keys_KDW, mask, kind).softmax(-1)
             output_THD[part] = unfold(torch.bmm(weights, values_KWD), groups)
         return output_THD.flatten(1)
+
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """One for each node: the prompt and the way to it."""
+        sizes = [len(branch.depths_N) for branch in self._branches]
+        for branch, ids_N in zip(self._branches, ids_T.split(sizes), strict=True):
+            prompt = self._slots.keys[0][branch.slot, 0, 0, : branch.prefix]
+            for ancestors_N in branch.ancestors_NN:
+                yield Text(torch.cat([prompt, ids_N[ancestors_N]]), 1)
 
     def _mask(self, number: int, width: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
         """[G·N, W + N]."""

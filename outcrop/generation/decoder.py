@@ -19,6 +19,7 @@ from outcrop.generation.linear import Linear
 from outcrop.generation.slots import CacheShape
 
 FIRST_POSITIONS = 512
+FEW_ROWS, MANY_ROWS = 2, 64
 
 AnyAdapted = Adapted | AdaptedRows
 
@@ -32,13 +33,30 @@ class Tokens(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """Root-mean-square norm (Zhang and Sennrich 2019, eq. 4)."""
+    """Root-mean-square norm (Zhang and Sennrich 2019, eq. 4), three times the same: torch's own is slow on a CPU for
+    few rows, where a layer norm of x and -x, whose mean is 0, takes half its time, and for many in bf16."""
 
     weight: Tensor
     eps: float
+    doubled: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, eps: float) -> Norm:
+        """The norm with a copy of this weight."""
+        return cls(weight.clone(), eps, weight.repeat(2))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Over the last dimension."""
+        if x.device.type != "cpu" or x.dim() != 2:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if len(x) <= FEW_ROWS:
+            width = x.shape[-1]
+            both = F.layer_norm(torch.cat([x, x.neg()], -1), (2 * width,), self.doubled, None, self.eps)
+            return both[:, :width]
+        if x.dtype == torch.bfloat16 and len(x) >= MANY_ROWS:
+            x32 = x.float()
+            scale = torch.rsqrt_(x32.square().mean(-1, keepdim=True).add_(self.eps))
+            return x32.mul_(scale).to(x.dtype).mul_(self.weight)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 

@@ -46,9 +46,9 @@ class EmbeddedEngine:
                 raise UsageError(f"{name} is {getattr(capacity, name)}.", "Allowed: at least 1.")
         self._tokenizer, self._base_digest = tokenizer, base_digest
         self._limits, self._layers = Limits.of(model), layer_sizes(model)
-        self._trunk = open_trunk(model)
+        self.trunk = open_trunk(model)
         self._constraints = Constraints(tokenizer, self._limits.vocabulary)
-        self.scheduler = Scheduler(self._trunk, capacity, self._limits.vocabulary)
+        self.scheduler = Scheduler(self.trunk, capacity, self._limits.vocabulary)
         self._lock = threading.Lock()
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
@@ -99,13 +99,13 @@ class EmbeddedEngine:
                 f"The adapter belongs to another base model: {folder.base.name}.", "Load it on its own.", adapter.name
             )
         shape, weights = read_adapter(folder, self._layers)
-        cache = self._trunk.cache_shape
+        cache = self.trunk.cache_shape
         factors = {
             name: Factors(A.to(cache.device, cache.dtype), (shape.scale * B.float()).to(cache.device, cache.dtype))
             for name, (A, B) in weights.items()
         }
-        sites = self._trunk.sites(factors)
-        if not has_effect(self._trunk, sites):
+        sites = self.trunk.sites(factors)
+        if not has_effect(self.trunk, sites):
             raise ModelError("The adapter changes nothing: its output is that of the base.", "Tune it.", adapter.name)
         with self._lock:
             self.scheduler.adapters.add(adapter.digest, sites)

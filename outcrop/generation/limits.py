@@ -13,6 +13,10 @@ LENGTH_DEPENDENT = frozenset({"dynamic", "longrope"})
 """Kinds of rotary embeddings whose angles change with the length of the batch beyond the length of pre-training."""
 
 
+class NotOfTheFamily(Exception):
+    """The model has a part that a way of computing it does not know; the next way is tried."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Tokens of context (None: no limit) and size of the vocabulary."""

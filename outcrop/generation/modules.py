@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from outcrop.core.errors import ModelError
 from outcrop.generation.adapters import Factors
-from outcrop.generation.attention import Attention, Kind
+from outcrop.generation.attention import Attention, Kind, Text
 from outcrop.generation.decoder import AnyAdapted, Tokens
+from outcrop.generation.limits import NotOfTheFamily
 from outcrop.generation.slots import CacheShape
 from outcrop.models.lora import adaptable
 
@@ -28,7 +28,7 @@ class Modules:
     """Token ids and positions to logits, through the model's forward; the model is left as it was."""
 
     def __init__(self, model: Any) -> None:
-        """Raises ModelError for a model whose layers do not hand their attention out, or differ in their heads."""
+        """Raises NotOfTheFamily for a model whose layers do not hand their attention out, or differ in their heads."""
         self._model = model
         ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attend)
         shapes = _Shapes()
@@ -36,9 +36,9 @@ class Modules:
         try:
             self.logits(Tokens(ids, torch.arange(2, device=ids.device), 1), shapes, None)
         except (TypeError, ValueError, AttributeError, KeyError, RuntimeError, IndexError) as error:
-            raise unsupported(model, " ".join(str(error).split())) from error
+            raise NotOfTheFamily(" ".join(str(error).split())) from error
         if len(set(shapes.seen)) != 1:
-            raise unsupported(model, "its layers have no attention, or differ in their heads")
+            raise NotOfTheFamily("its layers have no attention, or differ in their heads")
         heads, width = shapes.seen[0]
         self.cache_shape = CacheShape(len(shapes.seen), heads, width, model.dtype, ids.device)
 
@@ -99,6 +99,9 @@ class _Shapes:
         self.seen.append((k_TKD.shape[1], k_TKD.shape[2]))
         return v_TKD.repeat_interleave(q_THD.shape[1] // k_TKD.shape[1], 1).flatten(1)
 
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        raise ValueError("there are no slots to read")
+
 
 def _attend(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Any, **options: Any) -> tuple[Tensor, None]:
     """q [1, H, T, D], k, v [1, K, T, D] → [1, T, H, D]; `outcrop_pass` is handed through by transformers."""
@@ -138,11 +141,3 @@ def inference(model: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def unsupported(model: Any, reason: str) -> ModelError:
-    """The refusal of a model."""
-    return ModelError(
-        f"{type(model).__name__} cannot be served by the embedded engine: {reason}.",
-        "Use a model whose layers all have full or sliding-window attention.",
-    )

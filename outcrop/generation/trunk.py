@@ -1,4 +1,4 @@
-"""The fastest way to compute a model that is exact: the decoder, or the model's own modules; a probe decides."""
+"""The fastest way to compute a model that is exact: the decoder, the model's modules, or replay; a probe decides."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from outcrop.core.errors import ModelError
 from outcrop.generation.adapters import Adapted, Factors, Part, Sites
-from outcrop.generation.architecture import NotOfTheFamily, read_decoder
+from outcrop.generation.architecture import read_decoder
 from outcrop.generation.attention import Attention, Branch, DecodeAttention, Run, RunAttention, TreeAttention
 from outcrop.generation.decoder import AnyAdapted, Tokens
-from outcrop.generation.limits import not_finite
-from outcrop.generation.modules import Modules, inference, unsupported
+from outcrop.generation.limits import NotOfTheFamily, not_finite
+from outcrop.generation.modules import Modules, inference
+from outcrop.generation.replay import Replay
 from outcrop.generation.slots import CacheShape, Slots
 
 PROBE_TOKENS = 12
@@ -42,20 +44,21 @@ class Trunk(Protocol):
 
 
 def open_trunk(model: Any) -> Trunk:
-    """The decoder with copies of the model's weights, or the model itself. Raises ModelError if neither is exact."""
+    """The decoder with copies of the model's weights, or the model itself. Raises ModelError if nothing is exact."""
     with inference(model):
         probe = _Probe(model)
-        try:
-            decoder = read_decoder(model)
-            if probe.distance(decoder) < probe.tolerance:
-                return decoder
-        except NotOfTheFamily:
-            pass
-        modules = Modules(model)
-        distance = probe.distance(modules)
-    if not distance < probe.tolerance:
-        raise unsupported(model, f"its logits are off by {distance:.2g} of their size")
-    return modules
+        for make in (read_decoder, Modules, Replay):
+            try:
+                trunk: Trunk = make(model)
+                distance = probe.distance(trunk)
+            except NotOfTheFamily:
+                continue
+            if distance < probe.tolerance:
+                return trunk
+    raise ModelError(
+        f"{type(model).__name__} cannot be served: what follows a text depends on how it is cut ({distance:.2g}).",
+        "Use a causal language model.",
+    )
 
 
 def has_effect(trunk: Trunk, sites: Sites) -> bool:
