@@ -32,7 +32,7 @@ from tests.support.tiny import tiny_tokenizer
 
 HERE = Path(__file__).parent
 PROMPT = 128
-STEPS = {1: 48, 8: 24, 32: 12}
+STEPS = {1: 32, 8: 16, 32: 8}
 """Decoding steps timed per turn, by rows."""
 
 

@@ -121,6 +121,11 @@ class EmbeddedEngine:
             self.scheduler.adapters.remove(digest)
             self.scheduler.prefixes.forget(digest)
 
+    def forget_prompts(self) -> None:
+        """Drop what was computed for earlier prompts, so that the next request shows its whole cost."""
+        with self._lock:
+            self.scheduler.prefixes.clear()
+
     def answers(self, request: CompletionRequest, where: str, *, live: bool = False) -> list[Answer]:
         """The tasks of a request, checked; raises as `complete` does."""
         sampling = request.sampling

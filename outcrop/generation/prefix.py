@@ -79,6 +79,11 @@ class PrefixCache:
             self.tokens -= len(node.tokens)
             pending += node.children.values()
 
+    def clear(self) -> None:
+        """Drop everything."""
+        for adapter in list(self._roots):
+            self.forget(adapter)
+
     def _walk(self, adapter: str | None, tokens: tuple[int, ...]) -> list[tuple[Node, int]]:
         """The nodes along the longest known beginning, and how many tokens of each; all are marked as used."""
         self._clock += 1

@@ -112,6 +112,16 @@ def test_a_prefix_is_shared_under_a_sliding_window() -> None:
     assert [list(completion.token_ids) for completion in completions] == [_generate(model, one) for one in requests]
 
 
+def test_forgotten_prompts_are_computed_again() -> None:
+    engine = EmbeddedEngine(tiny_model(), tiny_tokenizer())
+    request = CompletionRequest((5,) * 30, Sampling(max_new_tokens=1))
+    first, second = engine.complete([request])[0], engine.complete([request])[0]
+    engine.forget_prompts()
+    third = engine.complete([request])[0]
+    assert [each.cached_tokens for each in (first, second, third)] == [0, 29, 0]
+    assert first.token_ids == second.token_ids == third.token_ids
+
+
 def test_no_token_is_computed_twice_and_none_for_finished_rows() -> None:
     requests = [CompletionRequest((5, 6), Sampling(max_new_tokens=size)) for size in (1, 2, 3, 20)]
     engine = EmbeddedEngine(tiny_model(), tiny_tokenizer())
