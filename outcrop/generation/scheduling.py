@@ -36,16 +36,12 @@ LOGITS_AT_ONCE = 2**26
 @dataclass(frozen=True)
 class Capacity:
     """slots: sequences at once; batch_tokens: of their prompts and answers together (one sequence may pass it);
-    chunk_tokens: of prompts or candidates in a step; prefix_tokens: kept for later prompts.
-
-    deterministic: the same shapes for a request whatever its neighbours, so that also bf16 gives the same bits.
-    """
+    chunk_tokens: of prompts or candidates in a step; prefix_tokens: kept for later prompts, 0 for none."""
 
     slots: int = 32
     batch_tokens: int = 8192
     chunk_tokens: int = 1024
     prefix_tokens: int = 16384
-    deterministic: bool = False
 
 
 @dataclass(eq=False)
@@ -74,7 +70,7 @@ class Scheduler:
         self._trunk, self.capacity, self._vocabulary = trunk, capacity, vocabulary
         self._device = trunk.cache_shape.device
         self.slots = Slots(trunk.cache_shape, capacity.slots)
-        self.prefixes = PrefixCache(0 if capacity.deterministic else capacity.prefix_tokens)
+        self.prefixes = PrefixCache(capacity.prefix_tokens)
         self.adapters = AdapterBank()
         self._inbox: deque[Task] = deque()
         self.waiting: deque[Task] = deque()
@@ -181,14 +177,12 @@ class Scheduler:
             count = min(budget, len(row.task.prompt_ids) - row.length)
             pieces.append((row, count))
             budget -= count
-            if self.capacity.deterministic:
-                break
             earlier.append(row)
         return pieces
 
     def _waits(self, row: Row, earlier: Sequence[Row]) -> bool:
         prompt, adapter = row.task.prompt_ids, row.task.adapter
-        if self.capacity.deterministic or not self.capacity.prefix_tokens or not earlier:
+        if not self.capacity.prefix_tokens or not earlier:
             return False
         known = self.prefixes.known(adapter, prompt)
         shared = (common_prefix(other.task.prompt_ids, prompt) for other in earlier if other.task.adapter == adapter)
@@ -264,8 +258,6 @@ class Scheduler:
         self._choose(rows, logits[: len(rows)])
 
     def _bucket(self, rows: int) -> int:
-        if self.capacity.deterministic:
-            return self.capacity.slots
         return min(self.capacity.slots, next((size for size in BUCKETS if size >= rows), self.capacity.slots))
 
     def _compute(
