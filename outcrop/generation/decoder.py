@@ -49,11 +49,11 @@ class Norm(NamedTuple):
         """Over the last dimension."""
         if x.device.type != "cpu" or x.dim() != 2:
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        if len(x) <= FEW_ROWS:
-            width = x.shape[-1]
+        rows, width = x.shape
+        if rows <= FEW_ROWS:
             both = F.layer_norm(torch.cat([x, x.neg()], -1), (2 * width,), self.doubled, None, self.eps)
             return both[:, :width]
-        if x.dtype == torch.bfloat16 and len(x) >= MANY_ROWS:
+        if x.dtype == torch.bfloat16 and rows >= MANY_ROWS:
             x32 = x.float()
             scale = torch.rsqrt_(x32.square().mean(-1, keepdim=True).add_(self.eps))
             return x32.mul_(scale).to(x.dtype).mul_(self.weight)
@@ -187,7 +187,7 @@ class Decoder:
 
     def _attend(self, number: int, layer: Layer, qkv: Tensor, turn: _Pass) -> Tensor:
         heads, kv_heads, width = self._shape.heads, self._shape.kv_heads, self._shape.head_width
-        qkv_TXD = qkv.view(len(qkv), heads + 2 * kv_heads, width)
+        qkv_TXD = qkv.view(qkv.shape[0], heads + 2 * kv_heads, width)
         turned, values = qkv_TXD[:, : heads + kv_heads], qkv_TXD[:, heads + kv_heads :]
         if layer.query_norm is not None and layer.key_norm is not None:
             turned = torch.cat([layer.query_norm(turned[:, :heads]), layer.key_norm(turned[:, heads:])], 1)
