@@ -22,8 +22,8 @@ import torch
 
 from outcrop.core import settings
 from outcrop.core.files import write_atomic, write_json
+from outcrop.models.precision import matmul_rate
 from outcrop.training.layout import Segment, lay_out
-from outcrop.training.precision import matmul_rate
 from outcrop.workflows.evaluate import reproduction
 
 HERE = Path(__file__).parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from rich.console import Console
@@ -37,3 +38,16 @@ def print_json(value: Any) -> None:
 def visible(text: str) -> str:
     """Text from data, with control characters spelled out so that it cannot steer the terminal."""
     return text.translate(CONTROL)
+
+
+def spoken_lines() -> Iterator[str]:
+    """What the user says, a line at a time and none of them empty, until the input ends."""
+    console = message_console()
+    while True:
+        if sys.stdin.isatty():
+            console.print("you › ", style="bold cyan", end="")
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.rstrip("\n")

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from outcrop.cli.console import Output, message_console, print_json, visible
+from outcrop.cli.comparing import Comparison
+from outcrop.cli.console import Output, print_json, spoken_lines, visible
 from outcrop.cli.options import MODEL_WORDS, OutputOption
 from outcrop.cli.workflows import load
 from outcrop.core.completions import Sampling
@@ -20,6 +21,10 @@ SAMPLING = "Sampling"
 DEFAULTS = Sampling()
 
 ModelOption = Annotated[str, typer.Option("--model", metavar="MODEL", help=f"The model that answers: {MODEL_WORDS}.")]
+CompareOption = Annotated[
+    str | None,
+    typer.Option("--compare", metavar="MODEL2", help=f"A second model that answers the same, beside: {MODEL_WORDS}."),
+]
 PromptOption = Annotated[
     str | None, typer.Option("--prompt", metavar="TEXT", help="The prompt; - reads it from standard input.")
 ]
@@ -77,6 +82,7 @@ StopOption = Annotated[
 def generate(
     *,
     model: ModelOption,
+    compare: CompareOption = None,
     prompt: PromptOption = None,
     chat: ChatOption = False,
     system: SystemOption = "",
@@ -91,12 +97,16 @@ def generate(
     """Answer a prompt, or hold a conversation.
 
     Text is printed as it is made; --output json prints the whole answer with its token ids and log-probabilities.
+    --compare shows the answers of two models side by side.
     """
     _check(prompt, chat, system, output)
     sampling = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "seed": seed, "stop_strings": tuple(stop or ()),
     }  # fmt: skip
+    if compare is not None:
+        Comparison((model, compare), sampling, system).run(prompt, output)
+        return
     if prompt is None:
         _talk(model, system, sampling)
         return
@@ -121,16 +131,9 @@ def _talk(model: str, system: str, sampling: dict[str, Any]) -> None:
     """Read a line, stream the answer, until the input ends."""
     stream = load("stream")
     messages = [Message("system", system)] if system else []
-    console = message_console()
-    while True:
-        if sys.stdin.isatty():
-            console.print("you › ", style="bold cyan", end="")
-        line = sys.stdin.readline()
-        if not line:
-            return
-        if line.strip():
-            messages.append(Message("user", line.rstrip("\n")))
-            messages.append(Message("assistant", _print_pieces(stream(model, messages, **sampling))))
+    for line in spoken_lines():
+        messages.append(Message("user", line))
+        messages.append(Message("assistant", _print_pieces(stream(model, messages, **sampling))))
 
 
 def _print_pieces(pieces: Iterable[str]) -> str:

@@ -10,11 +10,26 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length"]
+ConstraintKind = Literal["json_schema", "regex", "choice"]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """The form of an answer. definition: a JSON schema, a regular expression or a JSON list of texts."""
+
+    kind: ConstraintKind
+    definition: str
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. temperature 0 is greedy; top_k 0 and top_p 1 do not restrict; seed makes it repeatable."""
+    """How tokens are chosen. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 do not restrict; seed makes it
+    repeatable.
+
+    min_p: tokens less likely than this share of the likeliest are left out. repetition_penalty: above 1, tokens of
+    prompt and answer become less likely (CTRL, arXiv 1909.05858, §4.1). logit_bias: (token id, what is added to its
+    logit). top_logprobs: so many of the likeliest tokens are reported at every place.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -23,22 +38,37 @@ class Sampling:
     seed: int = 0
     stop_ids: tuple[int, ...] = ()
     stop_strings: tuple[str, ...] = ()
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    top_logprobs: int = 0
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """One prompt, as token ids, and how to continue it."""
+    """One prompt, as token ids, and how to continue it: n times, each with a seed of its own.
+
+    adapter: the digest of a loaded adapter, or None for the model as it is.
+    """
 
     prompt_ids: tuple[int, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    n: int = 1
+    adapter: str | None = None
+
+
+TopLogprobs = tuple[tuple[int, float], ...]
+"""The likeliest tokens at one place, likeliest first, with their natural log-probabilities."""
 
 
 @dataclass(frozen=True)
 class Completion:
     """An answer: `text` has no stop string or stop token in it, `token_ids` are all that were generated.
 
-    logprobs: natural log-probability of each generated token under the untempered model.
-    seconds: from the start of the request's batch to its last token.
+    logprobs: natural log-probability of each generated token under the untempered, unrestricted model.
+    seconds: from the request's first computation to its last token. cached_tokens: tokens of the prompt that were
+    computed before, for another request. top_logprobs: for each generated token, if they were asked for.
     """
 
     text: str
@@ -47,6 +77,8 @@ class Completion:
     finish_reason: FinishReason
     prompt_tokens: int
     seconds: float
+    cached_tokens: int = 0
+    top_logprobs: tuple[TopLogprobs, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +87,7 @@ class ScoreRequest:
 
     prompt_ids: tuple[int, ...]
     candidates: tuple[tuple[int, ...], ...]
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +103,7 @@ class Generator(Protocol):
     """What evaluation and distillation need of an engine."""
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
-        """Answer all requests, in their order."""
+        """Answer all requests, in their order; a request with n answers takes n places."""
         ...
 
     def stream(self, request: CompletionRequest) -> Iterator[str]:

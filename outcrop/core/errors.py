@@ -7,7 +7,8 @@
     │   ├── ModelError                    a model folder that is missing, unsafe or does not fit
     │   └── MissingDependency             an optional package is needed and not installed
     └── JobFailed                exit 1   the work started and could not be finished
-        └── Diverged                      the loss became NaN or exploded
+        ├── Diverged                      the loss became NaN or exploded
+        └── Unavailable                   an engine that takes no requests now: too many wait, or it is stopping
 
 To add one: derive from the nearest class, set `code`, keep the constructor, raise it with a remedy.
 """
@@ -98,6 +99,12 @@ class Diverged(JobFailed):
     """Training stopped because the loss became NaN or exploded."""
 
     code = "diverged"
+
+
+class Unavailable(JobFailed):
+    """An engine takes no requests now: too many wait, or it is stopping. The same request may succeed later."""
+
+    code = "unavailable"
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

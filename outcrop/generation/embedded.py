@@ -2,170 +2,201 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from outcrop.core.completions import Completion, CompletionRequest, FinishReason, Score, ScoreRequest
-from outcrop.core.errors import UsageError
-from outcrop.generation.batching import Limits, inference, plan_batches, prefill
-from outcrop.generation.sampling import DrawStream, check_sampling, choose_tokens
-from outcrop.generation.scoring import score_requests
-from outcrop.generation.stopping import IncrementalText, StopStrings
+from outcrop.core.completions import Completion, CompletionRequest, Sampling, Score, ScoreRequest
+from outcrop.core.engines import AdapterRef
+from outcrop.core.errors import ModelError, UsageError, did_you_mean
+from outcrop.core.seeds import derive
+from outcrop.generation.adapters import Factors
+from outcrop.generation.answers import Answer, Task
+from outcrop.generation.constraints import Constraints
+from outcrop.generation.limits import Limits
+from outcrop.generation.sampling import Chooser, check_sampling
+from outcrop.generation.scheduling import Capacity, Scheduler
+from outcrop.generation.scoring import Scoring, check_scoring
+from outcrop.generation.trunk import has_effect, open_trunk
+from outcrop.models.folder import find_model
+from outcrop.models.lora import layer_sizes, read_adapter
 
 
 class EmbeddedEngine:
-    """Batched generation and scoring with a KV cache; implements core.completions.Generator.
+    """Continuous batching over a cache of slots; implements core.completions.Generator, for any number of threads.
 
-    The model keeps its mode, gradients and attention implementation; in fp32 an answer does not depend on the batch
-    that it was computed in. max_batch_tokens bounds rows × (prompt + new tokens) of a batch of several rows.
+    In fp32 an answer does not depend on the batch that it was computed in. Models of the Llama family are computed
+    from copies of their weights as they are now; the model itself is left as it was.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_batch_tokens: int = 8192
+        self, model: Any, tokenizer: Any, capacity: Capacity | None = None, *, base_digest: str | None = None
     ) -> None:
-        """Raises ModelError for a model with other state than keys and values, UsageError for no token budget."""
-        if max_batch_tokens < 1:
-            raise UsageError(f"max_batch_tokens is {max_batch_tokens}.", "Allowed: at least 1.")
-        self._model = model
-        self._tokenizer = tokenizer
-        self._max_batch_tokens = max_batch_tokens
-        self._limits = Limits.of(model)
+        """base_digest: of the model's folder, for adapters that name the base they belong to.
+
+        Raises ModelError for a model that cannot be computed exactly, UsageError for no capacity.
+        """
+        capacity = capacity or Capacity()
+        for name in ("slots", "batch_tokens", "chunk_tokens"):
+            if getattr(capacity, name) < 1:
+                raise UsageError(f"{name} is {getattr(capacity, name)}.", "Allowed: at least 1.")
+        self._tokenizer, self._base_digest = tokenizer, base_digest
+        self._limits, self._layers = Limits.of(model), layer_sizes(model)
+        self.trunk = open_trunk(model)
+        self._constraints = Constraints(tokenizer, self._limits.vocabulary)
+        self.scheduler = Scheduler(self.trunk, capacity, self._limits.vocabulary)
+        self._lock = threading.Lock()
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
-        """Answer all requests, in their order.
+        """Answer all requests, in their order; a request with n answers takes n places.
 
-        Raises UsageError, before anything is computed, for sampling values out of bounds and for prompts that are
-        empty, not in the vocabulary or leave no room in the model's context.
+        Raises UsageError, before anything is computed, for sampling values out of bounds, adapters that are not
+        loaded, and prompts that are empty, not in the vocabulary or leave no room in the model's context.
         """
-        for number, request in enumerate(requests):
-            self._check(request, f"completion request {number}")
-        rooms = [self._room(request) for request in requests]
-        widths = [len(request.prompt_ids) + room for request, room in zip(requests, rooms, strict=True)]
-        completions: dict[int, Completion] = {}
-        for batch in plan_batches(widths, self._max_batch_tokens):
-            answers = [_Answer(requests[at], self._tokenizer, rooms[at]) for at in batch]
-            decoding = _Decoding(self._model, answers, self._limits)
-            while not decoding.finished:
-                decoding.step()
-            completions.update(zip(batch, (answer.completion() for answer in answers), strict=True))
-        return [completions[at] for at in range(len(requests))]
+        answers = [
+            answer
+            for number, request in enumerate(requests)
+            for answer in self.answers(request, f"completion request {number}")
+        ]
+        self._run(answers)
+        return [answer.completion() for answer in answers]
 
     def stream(self, request: CompletionRequest) -> Iterator[str]:
         """Text deltas of one answer; joined they are the text of `complete`. Raises as `complete` does, at once."""
-        self._check(request, "completion request")
-        return self._deltas(_Answer(request, self._tokenizer, self._room(request)))
+        if request.n != 1:
+            raise UsageError(f"n is {request.n}.", "A stream has one answer; ask for n = 1.")
+        return self._deltas(*self.answers(request, "completion request", live=True))
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Score]]:
         """Log-likelihoods of every request's candidates, in order; prompts and shared beginnings are computed once.
 
         Raises UsageError, before anything is computed, for prompts and candidates that are empty, not in the
-        vocabulary or longer than the model's context.
+        vocabulary or longer than the model's context, and adapters that are not loaded.
         """
-        return score_requests(self._model, requests, self._limits, self._max_batch_tokens)
+        tasks = [self.scoring(request, f"score request {number}") for number, request in enumerate(requests)]
+        self._run(tasks)
+        return [task.scores() for task in tasks]
 
-    def _check(self, request: CompletionRequest, where: str) -> None:
-        check_sampling(request.sampling, where)
-        self._limits.check(request.prompt_ids, 1, where)
+    def add_adapter(self, adapter: AdapterRef) -> None:
+        """Make an adapter usable in requests, by its digest; again is no error.
 
-    def _room(self, request: CompletionRequest) -> int:
-        """How many tokens the answer may have."""
-        wanted, context = request.sampling.max_new_tokens, self._limits.context
-        return wanted if context is None else min(wanted, context - len(request.prompt_ids))
-
-    def _deltas(self, answer: _Answer) -> Iterator[str]:
-        decoding = _Decoding(self._model, [answer], self._limits)
-        given = 0
-        while not decoding.finished:
-            decoding.step()
-            if len(answer.text) > given:
-                yield answer.text[given:]
-                given = len(answer.text)
-
-
-class _Answer:
-    """One answer being written: its tokens, its text as far as it is certain, and why it ended."""
-
-    def __init__(self, request: CompletionRequest, tokenizer: PreTrainedTokenizerBase, room: int) -> None:
-        self.prompt_ids = request.prompt_ids
-        self.sampling = request.sampling
-        self.room = room
-        self.stream = DrawStream(request.sampling)
-        self.text = ""
-        self.finish_reason: FinishReason | None = None
-        self._token_ids: list[int] = []
-        self._logprobs: list[float] = []
-        self._characters = IncrementalText(tokenizer, request.prompt_ids)
-        self._stop_strings = StopStrings(request.sampling.stop_strings)
-        self._started = time.perf_counter()
-        self._seconds = 0.0
-
-    def accept(self, token: int, logprob: float) -> None:
-        """Append a token; finish if it is a stop id, completes a stop string or takes the last room."""
-        self._token_ids.append(token)
-        self._logprobs.append(logprob)
-        stopped = token in self.sampling.stop_ids
-        if not stopped:
-            self.text += self._stop_strings.push(self._characters.push(token))
-        full = len(self._token_ids) >= self.room
-        if (stopped or full) and not self._stop_strings.met:
-            self.text += self._stop_strings.push(self._characters.flush())
-            self.text += self._stop_strings.flush()
-        if stopped or full or self._stop_strings.met:
-            self.finish_reason = "stop" if stopped or self._stop_strings.met else "length"
-            self._seconds = time.perf_counter() - self._started
-
-    def completion(self) -> Completion:
-        """The finished answer."""
-        assert self.finish_reason is not None, "asked for an unfinished answer"
-        return Completion(
-            text=self.text,
-            token_ids=tuple(self._token_ids),
-            logprobs=tuple(self._logprobs),
-            finish_reason=self.finish_reason,
-            prompt_tokens=len(self.prompt_ids),
-            seconds=self._seconds,
-        )
-
-
-class _Decoding:
-    """A batch of answers, one token each per step. Finished rows leave the cache when they are half of it."""
-
-    def __init__(self, model: PreTrainedModel, answers: Sequence[_Answer], limits: Limits) -> None:
-        self._model = model
-        self._answers = list(answers)
-        width = max(len(answer.prompt_ids) for answer in answers) + max(answer.room for answer in answers)
-        with inference(model):
-            self._rows, self._logits_BV = prefill(
-                model, [answer.prompt_ids for answer in answers], limits.can_share(width)
+        Raises ModelError for one that does not fit the base, has no effect, or is not what its digest says.
+        """
+        if adapter.digest in self.scheduler.adapters:
+            return
+        folder = find_model(adapter.name)
+        found = folder.digest()
+        if folder.base is None:
+            raise ModelError("The folder is a whole model, not an adapter.", "Load it as a model.", adapter.name)
+        if found != adapter.digest:
+            raise ModelError(f"The adapter's digest is {found}, not {adapter.digest}.", "Name it anew.", adapter.name)
+        if self._base_digest is not None and folder.base.digest() != self._base_digest:
+            raise ModelError(
+                f"The adapter belongs to another base model: {folder.base.name}.", "Load it on its own.", adapter.name
             )
-        self._tokens_B: torch.Tensor | None = None
+        shape, weights = read_adapter(folder, self._layers)
+        cache = self.trunk.cache_shape
+        factors = {
+            name: Factors(A.to(cache.device, cache.dtype), (shape.scale * B.float()).to(cache.device, cache.dtype))
+            for name, (A, B) in weights.items()
+        }
+        sites = self.trunk.sites(factors)
+        if not has_effect(self.trunk, sites):
+            raise ModelError("The adapter changes nothing: its output is that of the base.", "Tune it.", adapter.name)
+        with self._lock:
+            self.scheduler.adapters.add(adapter.digest, sites)
 
-    @property
-    def finished(self) -> bool:
-        return all(answer.finish_reason for answer in self._answers)
+    def remove_adapter(self, digest: str) -> None:
+        """Free an adapter and what was computed with it, once no request uses it.
+
+        Raises UsageError for one that is not loaded.
+        """
+        self._check_adapter(digest, "remove_adapter")
+        self._advance(lambda: not self.scheduler.uses(digest))
+        with self._lock:
+            self.scheduler.adapters.remove(digest)
+            self.scheduler.prefixes.forget(digest)
+
+    def forget_prompts(self) -> None:
+        """Drop what was computed for earlier prompts, so that the next request shows its whole cost."""
+        with self._lock:
+            self.scheduler.prefixes.clear()
+
+    def answers(self, request: CompletionRequest, where: str, *, live: bool = False) -> list[Answer]:
+        """The tasks of a request, checked; raises as `complete` does."""
+        sampling = request.sampling
+        check_sampling(sampling, self._limits.vocabulary, where)
+        self._limits.check(request.prompt_ids, 1, where)
+        self._check_adapter(request.adapter, where)
+        if request.n < 1:
+            raise UsageError(f"n is {request.n}.", "Allowed: at least 1.", where)
+        room = self._limits.room(len(request.prompt_ids), sampling.max_new_tokens)
+        choosers = [self._chooser(request, number, where) for number in range(request.n)]
+        return [Answer(request, chooser, self._tokenizer, room, live=live) for chooser in choosers]
+
+    def scoring(self, request: ScoreRequest, where: str) -> Scoring:
+        """The task of a request, checked; raises as `score` does."""
+        check_scoring(request, self._limits, where)
+        self._check_adapter(request.adapter, where)
+        return Scoring(request, self.scheduler.slots.shape.device)
 
     def step(self) -> None:
-        """Feed the tokens chosen last, except before the first step, and choose the next ones."""
-        with inference(self._model):
-            if self._tokens_B is not None:
-                self._logits_BV = self._feed(self._tokens_B)
-            samplings = [answer.sampling for answer in self._answers]
-            self._tokens_B, logprobs_B = choose_tokens(
-                self._logits_BV, samplings, [answer.stream for answer in self._answers]
-            )
-        for answer, token, logprob in zip(self._answers, self._tokens_B.tolist(), logprobs_B.tolist(), strict=True):
-            if not answer.finish_reason:
-                answer.accept(token, logprob)
+        """Advance all that was submitted to the scheduler."""
+        with self._lock, torch.inference_mode():
+            self.scheduler.step()
 
-    def _feed(self, tokens_B: torch.Tensor) -> torch.Tensor:
-        unfinished = [row for row, answer in enumerate(self._answers) if not answer.finish_reason]
-        if 2 * len(unfinished) <= len(self._answers):
-            self._rows.keep(unfinished)
-            self._answers = [self._answers[row] for row in unfinished]
-            tokens_B = tokens_B[unfinished]
-        # A finished row gets padding, so that its positions cannot run past the context.
-        going = torch.tensor([[0 if answer.finish_reason else 1] for answer in self._answers])
-        return self._rows.extend(tokens_B[:, None], going.to(tokens_B.device))
+    def _chooser(self, request: CompletionRequest, number: int, where: str) -> Chooser:
+        sampling: Sampling = request.sampling
+        if number:
+            sampling = replace(sampling, seed=derive(sampling.seed, "answer", number))
+        grammar = self._constraints.grammar(sampling.constraint, sampling.stop_ids, where)
+        return Chooser(sampling, request.prompt_ids, grammar)
+
+    def _check_adapter(self, digest: str | None, where: str) -> None:
+        known = self.scheduler.adapters.digests
+        if digest is not None and digest not in known:
+            remedy = did_you_mean(digest, known) if known else "None is loaded; add it first."
+            raise UsageError(f"The adapter {digest} is not loaded.", remedy, where)
+
+    def _run(self, tasks: Sequence[Task]) -> None:
+        """Neighbours in the order of their tokens share the most."""
+        for task in sorted(tasks, key=lambda task: task.prompt_ids):
+            self.scheduler.submit(task)
+        try:
+            for task in tasks:
+                self._advance(partial(getattr, task, "finished"))
+                if task.error is not None:
+                    raise task.error
+        finally:
+            self._end(tasks)
+
+    def _end(self, tasks: Sequence[Task]) -> None:
+        """Free what unfinished tasks hold."""
+        for task in tasks:
+            task.cancelled = True
+        with self._lock:
+            self.scheduler.drop_cancelled()
+
+    def _advance(self, enough: Callable[[], bool]) -> None:
+        """Step until `enough`, taking turns with other threads."""
+        while not enough():
+            with self._lock, torch.inference_mode():
+                if not enough():
+                    self.scheduler.step()
+
+    def _deltas(self, answer: Answer) -> Iterator[str]:
+        self.scheduler.submit(answer)
+        try:
+            while not answer.finished:
+                self._advance(lambda: answer.finished or answer.has_news)
+                text = answer.event(0).text
+                if text:
+                    yield text
+            if answer.error is not None:
+                raise answer.error
+        finally:
+            self._end([answer])

@@ -13,6 +13,10 @@ PROMPT_TAIL_TOKENS = 8
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """Text without special tokens, and with its spaces as they are."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # The same text without the hundreds of checks that the wrapper makes of its arguments.
+        return str(backend.decode(list(ids), skip_special_tokens=True))
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
@@ -36,6 +40,17 @@ class IncrementalText:
             return ""
         self._move_on()
         return text
+
+    def push_all(self, tokens: Sequence[int]) -> str:
+        """The text of `push` for each token, joined, and `flush`: decoded at once where all characters are whole."""
+        before, text_before = self._before, self._text_before
+        self._pending = list(tokens)
+        text = self._text_of_pending() if tokens else ""
+        self._pending = []
+        if REPLACEMENT not in text:
+            return text
+        self._before, self._text_before = before, text_before
+        return "".join([*map(self.push, tokens), self.flush()])
 
     def flush(self) -> str:
         """What is left when no token follows: bytes that never became a character."""

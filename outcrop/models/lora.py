@@ -124,32 +124,63 @@ def save_adapter(model: Any, folder: Path, base: str, shape: LoraShape, state: M
     )
 
 
-def load_adapter(model: Any, folder: ModelFolder) -> None:
-    """Attach an adapter folder. Raises ModelError for a kind we do not compute, or weights that do not fit the base."""
+class LayerSize(NamedTuple):
+    """Width of a linear layer's input and output."""
+
+    inputs: int
+    outputs: int
+
+
+class ReadAdapter(NamedTuple):
+    """An adapter as its folder holds it: A [R, I] and B [O, R] by the name of the layer."""
+
+    shape: LoraShape
+    weights: dict[str, tuple[Tensor, Tensor]]
+
+
+def layer_sizes(model: Any) -> dict[str, LayerSize]:
+    """Every adaptable layer, by name."""
+    return {name: LayerSize(layer.in_features, layer.out_features) for name, layer in adaptable(model)}
+
+
+def read_adapter(folder: ModelFolder, layers: Mapping[str, LayerSize]) -> ReadAdapter:
+    """Read an adapter folder for a base model with these layers.
+
+    Raises ModelError for a kind we do not compute, or weights that do not fit the base.
+    """
     shape = _shape(folder)
     try:
         state = load_file(folder.path / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{ADAPTER_WEIGHTS} cannot be read: {error}.", "Restore the file.", folder.name) from None
-    layers = dict(adaptable(model))
-    names = {key.removeprefix(PREFIX).rpartition(".lora_")[0] for key in state}
-    model.requires_grad_(False)
-    for name in sorted(names):
+    weights = {}
+    for name in sorted({key.removeprefix(PREFIX).rpartition(".lora_")[0] for key in state}):
         A, B = (state.pop(f"{PREFIX}{name}.lora_{part}.weight", None) for part in "AB")
-        layer = layers.get(name)
-        expected = None if layer is None else ((shape.rank, layer.in_features), (layer.out_features, shape.rank))
-        if layer is None or A is None or B is None or (tuple(A.shape), tuple(B.shape)) != expected:
+        size = layers.get(name)
+        expected = None if size is None else ((shape.rank, size.inputs), (size.outputs, shape.rank))
+        if A is None or B is None or (tuple(A.shape), tuple(B.shape)) != expected:
             raise ModelError(
                 f"The adapter does not fit this base model: {name or 'its weights have other names'}.",
                 "Load it on the base it was trained from.",
                 folder.name,
             )
+        weights[name] = (A, B)
+    if not weights or state:
+        found = f"{min(state)} is none of LoRA's" if state else "there are none"
+        raise ModelError(f"The adapter's weights cannot be used: {found}.", "Merge it with PEFT first.", folder.name)
+    return ReadAdapter(shape, weights)
+
+
+def load_adapter(model: Any, folder: ModelFolder) -> None:
+    """Attach an adapter folder. Raises ModelError as `read_adapter` does."""
+    shape, weights = read_adapter(folder, layer_sizes(model))
+    layers = dict(adaptable(model))
+    model.requires_grad_(False)
+    for name, (A, B) in weights.items():
+        layer = layers[name]
         adapted = LoraLinear(layer, shape, torch.Generator())
         adapted.lora_A.data, adapted.lora_B.data = A.to(layer.weight.device), B.to(layer.weight.device)
         _replace(model, name, adapted)
-    if not names or state:
-        found = f"{min(state)} is none of LoRA's" if state else "there are none"
-        raise ModelError(f"The adapter's weights cannot be used: {found}.", "Merge it with PEFT first.", folder.name)
 
 
 def _shape(folder: ModelFolder) -> LoraShape:

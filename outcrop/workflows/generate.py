@@ -15,7 +15,9 @@ from outcrop.core.completions import Completion, CompletionRequest, Sampling
 from outcrop.data.mapping import fill
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record
 from outcrop.generation.embedded import EmbeddedEngine
-from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.folder import ModelFolder
+from outcrop.models.loading import load_model
+from outcrop.models.rendering import Renderer
 
 PROMPT = Origin("the prompt", 0)
 
@@ -46,19 +48,28 @@ def stream(model: str, prompt: str | Sequence[Message], **sampling: Any) -> Iter
 
 
 def _asked(model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]) -> Asked:
-    loaded = _load(model, _state_of(model))
-    record = _record(loaded, prompt)
-    options = Sampling(**{"stop_ids": loaded.renderer.stop_ids, **sampling})
-    request = CompletionRequest(tuple(loaded.renderer.prompt(record)), options)
-    tuned = loaded.folder.card.get("kind") == "fine-tuned"
-    return Asked(EmbeddedEngine(loaded.model, loaded.tokenizer), request, tuned or isinstance(record, Conversation))
+    ready = _load(model, _state_of(model))
+    record = _record(ready.folder, prompt)
+    options = Sampling(**{"stop_ids": ready.renderer.stop_ids, **sampling})
+    request = CompletionRequest(tuple(ready.renderer.prompt(record)), options)
+    tuned = ready.folder.card.get("kind") == "fine-tuned"
+    return Asked(ready.engine, request, tuned or isinstance(record, Conversation))
 
 
-@lru_cache(maxsize=1)
-def _load(model: str, state: tuple[tuple[str, int], ...]) -> LoadedModel:
-    """The model, kept from one turn of a conversation to the next, as long as `state` is the same."""
+class Ready(NamedTuple):
+    """A model that answers. Its engine remembers what it computed of a conversation."""
+
+    folder: ModelFolder
+    renderer: Renderer
+    engine: EmbeddedEngine
+
+
+@lru_cache(maxsize=2)
+def _load(model: str, state: tuple[tuple[str, int], ...]) -> Ready:
+    """The model, kept from one turn of a conversation to the next, as long as `state` is the same; two, to compare."""
     torch.set_num_threads(environment.threads())
-    return load_model(model)
+    loaded = load_model(model)
+    return Ready(loaded.folder, loaded.renderer, EmbeddedEngine(loaded.model, loaded.tokenizer))
 
 
 def _state_of(model: str) -> tuple[tuple[str, int], ...]:
@@ -67,11 +78,11 @@ def _state_of(model: str) -> tuple[tuple[str, int], ...]:
     return tuple((file.name, file.stat().st_mtime_ns) for file in files)
 
 
-def _record(loaded: LoadedModel, prompt: str | Sequence[Message]) -> Record:
+def _record(folder: ModelFolder, prompt: str | Sequence[Message]) -> Record:
     """The prompt as the model was trained on prompts: through its template, and as a turn or as plain text."""
     if not isinstance(prompt, str):
         return Conversation(tuple(prompt), PROMPT)
-    card = loaded.folder.card
+    card = folder.card
     form = card.get("prompt")
     if form:
         prompt = fill(form["template"], {"prompt": prompt, form["column"]: prompt})

@@ -11,8 +11,8 @@ from outcrop.core.events import Listener
 from outcrop.core.files import write_atomic
 from outcrop.core.spec import Resolved
 from outcrop.models.loading import LoadedModel
+from outcrop.models.precision import Precision, choose
 from outcrop.training.batches import BatchPlan
-from outcrop.training.precision import Precision, choose
 from outcrop.training.spec import TrainingSpec, bedrock_names
 
 FULL_RATE, LORA_FACTOR, WIDTH_POWER = 4e-3, 4.0, 1.27

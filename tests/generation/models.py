@@ -1,9 +1,8 @@
-"""Models of the generation tests: other families, a scripted one, and a count of what a model computes."""
+"""Models of the generation tests: other families, and a scripted one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,21 +40,12 @@ def scripted_model(prompt_length: int, script: Sequence[int]) -> PreTrainedModel
     model = tiny_model()
 
     def follow(_: Any, __: Any, arguments: dict[str, Any], output: Any) -> Any:
-        at = arguments["position_ids"][:, -1] + 1 - prompt_length
-        token = torch.tensor(script)[at.clamp(max=len(script) - 1)]
-        output.logits[:, -1] = torch.nn.functional.one_hot(token, VOCABULARY) * 50.0
+        positions = arguments.get("position_ids", torch.arange(arguments["input_ids"].shape[1])[None])
+        keep = arguments.get("logits_to_keep", 0)
+        at = (positions if isinstance(keep, int) else positions[:, keep]) + 1 - prompt_length
+        tokens = torch.tensor(script)[at.clamp(0, len(script) - 1)]
+        output.logits = torch.nn.functional.one_hot(tokens, VOCABULARY) * 50.0
         return output
 
     model.register_forward_hook(follow, with_kwargs=True)
     return model
-
-
-@contextmanager
-def tokens_fed(model: PreTrainedModel) -> Iterator[list[int]]:
-    """How many tokens, padding included, each forward pass computes."""
-    fed: list[int] = []
-    handle = model.register_forward_pre_hook(
-        lambda _, __, arguments: fed.append(arguments["input_ids"].numel()), with_kwargs=True
-    )
-    yield fed
-    handle.remove()

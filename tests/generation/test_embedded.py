@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from outcrop.core.completions import Completion, CompletionRequest, Generator, Sampling
 from outcrop.core.errors import ModelError, UsageError
 from outcrop.generation.embedded import EmbeddedEngine
-from tests.generation.models import absolute_model, scripted_model, sliding_model, tokens_fed
+from outcrop.generation.scheduling import Capacity
+from tests.generation.models import absolute_model, scripted_model, sliding_model
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 STORIES = Path(__file__).resolve().parents[3] / "shared" / "models" / "stories260K"
@@ -70,11 +71,11 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("max_batch_tokens", [1, 150, 8192])
-def test_greedy_answers_equal_generate_in_any_batch(name: str, max_batch_tokens: int) -> None:
+@pytest.mark.parametrize("batch_tokens", [1, 150, 8192])
+def test_greedy_answers_equal_generate_in_any_batch(name: str, batch_tokens: int) -> None:
     model = MODELS[name]()
     requests = _requests(_prompts())
-    completions = EmbeddedEngine(model, tiny_tokenizer(), max_batch_tokens=max_batch_tokens).complete(requests)
+    completions = EmbeddedEngine(model, tiny_tokenizer(), Capacity(batch_tokens=batch_tokens)).complete(requests)
     assert [list(completion.token_ids) for completion in completions] == [_generate(model, one) for one in requests]
 
 
@@ -97,13 +98,12 @@ def test_a_shared_prefix_is_computed_once_and_changes_nothing(sampling: Sampling
     shots = _prompts(count=1, longest=1)[0] * 10 + tuple(range(50, 100))
     requests = [CompletionRequest((*shots, *prompt), sampling) for prompt in _prompts(longest=12)]
     engine = EmbeddedEngine(model, tiny_tokenizer())
-    with tokens_fed(model) as fed:
-        completions = engine.complete(requests)
-    assert fed[:2] == [60, 12 * max(len(request.prompt_ids) - 60 for request in requests)]
+    completions = engine.complete(requests)
+    assert sum(completion.cached_tokens for completion in completions) >= 11 * 60
     _assert_same(completions, [engine.complete([request])[0] for request in requests])
 
 
-def test_nothing_is_shared_where_padding_would_shift_a_sliding_window() -> None:
+def test_a_prefix_is_shared_under_a_sliding_window() -> None:
     model = sliding_model(window=70)
     requests = [
         CompletionRequest((*range(50, 100), *prompt), Sampling(max_new_tokens=30)) for prompt in _prompts(longest=12)
@@ -112,13 +112,22 @@ def test_nothing_is_shared_where_padding_would_shift_a_sliding_window() -> None:
     assert [list(completion.token_ids) for completion in completions] == [_generate(model, one) for one in requests]
 
 
-def test_finished_rows_leave_the_batch() -> None:
-    model = tiny_model()
+def test_forgotten_prompts_are_computed_again() -> None:
+    engine = EmbeddedEngine(tiny_model(), tiny_tokenizer())
+    request = CompletionRequest((5,) * 30, Sampling(max_new_tokens=1))
+    first, second = engine.complete([request])[0], engine.complete([request])[0]
+    engine.forget_prompts()
+    third = engine.complete([request])[0]
+    assert [each.cached_tokens for each in (first, second, third)] == [0, 29, 0]
+    assert first.token_ids == second.token_ids == third.token_ids
+
+
+def test_no_token_is_computed_twice_and_none_for_finished_rows() -> None:
     requests = [CompletionRequest((5, 6), Sampling(max_new_tokens=size)) for size in (1, 2, 3, 20)]
-    with tokens_fed(model) as fed:
-        EmbeddedEngine(model, tiny_tokenizer()).complete(requests)
-    # Row 0 ends with the first step; with row 1 half of the batch is done, with row 2 half of the rest.
-    assert fed == [8, 4, 2, *[1] * 17]
+    engine = EmbeddedEngine(tiny_model(), tiny_tokenizer())
+    engine.complete(requests)
+    assert engine.scheduler.computed_tokens == 4 * 2 + 1 + 2 + 19
+    assert engine.scheduler.idle
 
 
 def test_samples_depend_on_their_seed_and_not_on_their_neighbours() -> None:
@@ -249,8 +258,8 @@ def test_the_engine_is_a_generator_and_no_request_is_no_work() -> None:
     engine: Generator = EmbeddedEngine(tiny_model(), tiny_tokenizer())
     assert engine.complete([]) == []
     assert engine.score([]) == []
-    with pytest.raises(UsageError, match="max_batch_tokens is 0"):
-        EmbeddedEngine(tiny_model(), tiny_tokenizer(), max_batch_tokens=0)
+    with pytest.raises(UsageError, match="batch_tokens is 0"):
+        EmbeddedEngine(tiny_model(), tiny_tokenizer(), Capacity(batch_tokens=0))
 
 
 @pytest.mark.skipif(not STORIES.is_dir(), reason="the model stories260K is not beside the repository")

@@ -13,10 +13,11 @@ from transformers import PreTrainedModel
 
 from outcrop.core.completions import Score, ScoreRequest
 from outcrop.core.errors import ModelError, UsageError
-from outcrop.generation import scoring
+from outcrop.generation import scheduling, scoring
 from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.scheduling import Capacity
 from outcrop.generation.scoring import Trie, group_candidates
-from tests.generation.models import sliding_model, tokens_fed
+from tests.generation.models import sliding_model
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 Candidates = tuple[tuple[int, ...], ...]
@@ -49,41 +50,43 @@ def _assert_naive(model: PreTrainedModel, requests: Sequence[ScoreRequest], scor
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("max_batch_tokens", [1, 100, 8192])
-def test_scores_equal_a_plain_forward_pass(attention: str, max_batch_tokens: int) -> None:
+@pytest.mark.parametrize("batch_tokens", [1, 100, 8192])
+def test_scores_equal_a_plain_forward_pass(attention: str, batch_tokens: int) -> None:
     model = tiny_model(attn_implementation=attention)
-    engine = EmbeddedEngine(model, tiny_tokenizer(), max_batch_tokens=max_batch_tokens)
+    engine = EmbeddedEngine(model, tiny_tokenizer(), Capacity(batch_tokens=batch_tokens))
     _assert_naive(model, _requests(), engine.score(_requests()))
 
 
 def test_scores_do_not_depend_on_groups_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     monkeypatch.setattr(scoring, "GROUP_NODES", 4)
-    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 300 * 8 * 3)
+    monkeypatch.setattr(scheduling, "LOGITS_AT_ONCE", 300 * 8)
     _assert_naive(model, _requests(), EmbeddedEngine(model, tiny_tokenizer()).score(_requests()))
 
 
 def test_scores_are_exact_inside_and_beyond_a_sliding_window() -> None:
     model = sliding_model(window=24)
-    _assert_naive(model, _requests(), EmbeddedEngine(model, tiny_tokenizer(), max_batch_tokens=64).score(_requests()))
+    _assert_naive(
+        model, _requests(), EmbeddedEngine(model, tiny_tokenizer(), Capacity(chunk_tokens=64)).score(_requests())
+    )
 
 
 def test_every_node_is_computed_once() -> None:
     model = tiny_model()
     prompt = tuple(range(10, 30))
     candidates = ((1, 2, 3), (1, 2, 4), (1, 5), (6,), (1, 2, 3))
-    with tokens_fed(model) as fed:
-        EmbeddedEngine(model, tiny_tokenizer()).score([ScoreRequest(prompt, candidates)])
-    assert sum(fed) == len(prompt) + len({(1,), (1, 2)})
+    engine = EmbeddedEngine(model, tiny_tokenizer())
+    engine.score([ScoreRequest(prompt, candidates)])
+    assert engine.scheduler.computed_tokens == len(prompt) + len({(1,), (1, 2)})
 
 
 def test_a_few_shot_prefix_is_computed_once_for_all_requests() -> None:
     model = tiny_model()
     shots = tuple(random.Random(0).choices(range(300), k=60))
     requests = [ScoreRequest((*shots, at, at + 1), ((7, 8), (9,))) for at in range(10)]
-    with tokens_fed(model) as fed:
-        scores = EmbeddedEngine(model, tiny_tokenizer()).score(requests)
-    assert sum(fed) == 60 + 10 * 2 + 10
+    engine = EmbeddedEngine(model, tiny_tokenizer())
+    scores = engine.score(requests)
+    assert engine.scheduler.computed_tokens == 60 + 10 * 2 + 10
     _assert_naive(model, requests, scores)
 
 

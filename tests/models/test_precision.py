@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from outcrop.training import precision
-from outcrop.training.precision import choose, matmul_rate
+from outcrop.models import precision
+from outcrop.models.precision import choose, matmul_rate
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,165 @@
+"""Low-rank adapters of many requests in one pass (Hu et al. 2021, eq. 3).
+
+A decoding step multiplies with all its adapters side by side and masks what is not a row's own: two products without
+gathering, y + B·(m ⊙ (A·x)), 0/1 masks m. Prompts and candidates multiply run by run.
+
+Shape letters: T tokens of a pass, I input width, O output width, R rank of one adapter, X ranks of all side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from outcrop.generation.linear import Linear
+
+MOST_RANKS_TOGETHER = 1024
+"""Side by side up to here; beyond it a step multiplies adapter by adapter."""
+
+
+class Factors(NamedTuple):
+    """What an adapter adds to one product: y + B·A·x, with its scale in B."""
+
+    A_RI: Tensor
+    B_OR: Tensor
+
+
+Sites = Mapping[str, Factors]
+"""The factors of one adapter, by the name that the trunk has for a product."""
+
+
+class Part(NamedTuple):
+    """Some tokens of a pass that have the same adapter."""
+
+    sites: Sites
+    tokens: slice | Tensor
+
+
+class Adapted:
+    """The adapters of a pass. `add` is called for every product that may have one."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+
+    def add(self, site: str, x_TI: Tensor, y_TO: Tensor) -> Tensor:
+        """y with what the adapters add; y may be changed in place."""
+        for part in self._parts:
+            factors = part.sites.get(site)
+            if factors is not None:
+                delta = F.linear(F.linear(x_TI[part.tokens], factors.A_RI), factors.B_OR)
+                y_TO[part.tokens] += delta
+        return y_TO
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Some adapters side by side: by site, the joined A and B, and to which adapter each of the X ranks belongs."""
+
+    order: tuple[str, ...]
+    joined: Mapping[str, tuple[Linear, Linear, Tensor]]
+
+    @classmethod
+    def of(cls, adapters: Mapping[str, Sites]) -> Stack:
+        """Join adapters, by digest."""
+        joined = {}
+        for site in sorted({site for sites in adapters.values() for site in sites}):
+            owned = [(number, sites[site]) for number, sites in enumerate(adapters.values()) if site in sites]
+            owners = [number for number, factors in owned for _ in range(len(factors.A_RI))]
+            joined[site] = (
+                Linear(torch.cat([factors.A_RI for _, factors in owned])),
+                Linear(torch.cat([factors.B_OR for _, factors in owned], 1)),
+                torch.tensor(owners, device=owned[0][1].A_RI.device),
+            )
+        return cls(tuple(adapters), joined)
+
+
+class AdaptedRows:
+    """A decoding step: token t has adapter number owners[t] of the stack, or none (-1)."""
+
+    def __init__(self, stack: Stack, owners: Sequence[int], dtype: torch.dtype) -> None:
+        self._stack, self._owners, self._dtype = stack, owners, dtype
+        self._masks: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def add(self, site: str, x_TI: Tensor, y_TO: Tensor) -> Tensor:
+        """y with what the adapters add."""
+        if site not in self._stack.joined:
+            return y_TO
+        A, B, ranks_X = self._stack.joined[site]
+        return B.plus(A(x_TI).mul_(self._mask(ranks_X)), y_TO)
+
+    def _mask(self, ranks_X: Tensor) -> Tensor:
+        """Most sites have the same ranks, so few different masks are made."""
+        key = len(ranks_X)
+        known = self._masks.get(key)
+        if known is None or not torch.equal(known[0], ranks_X):
+            owners_T1 = torch.tensor(self._owners, device=ranks_X.device)[:, None]
+            known = self._masks[key] = (ranks_X, (owners_T1 == ranks_X).to(self._dtype))
+        return known[1]
+
+
+class AdapterBank:
+    """All adapters that were loaded, and the stack of those that were used together last."""
+
+    def __init__(self) -> None:
+        self._adapters: dict[str, Sites] = {}
+        self._stack = Stack((), {})
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._adapters
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """In the order of loading."""
+        return tuple(self._adapters)
+
+    def add(self, digest: str, sites: Sites) -> None:
+        """Keep an adapter."""
+        self._adapters[digest] = sites
+
+    def remove(self, digest: str) -> None:
+        """Free an adapter."""
+        del self._adapters[digest]
+        if digest in self._stack.order:
+            self._stack = Stack((), {})
+
+    def for_runs(self, adapters: Sequence[str | None], sizes: Sequence[int]) -> Adapted | None:
+        """Runs of tokens, each with one adapter; None if no run has one."""
+        parts, first = [], 0
+        for digest, size in zip(adapters, sizes, strict=True):
+            if digest is not None:
+                parts.append(Part(self._adapters[digest], slice(first, first + size)))
+            first += size
+        return Adapted(parts) if parts else None
+
+    def for_rows(self, adapters: Sequence[str | None], dtype: torch.dtype) -> Adapted | AdaptedRows | None:
+        """One token per row; None if no row has an adapter."""
+        wanted = list(dict.fromkeys(digest for digest in adapters if digest is not None))
+        if not wanted:
+            return None
+        if sum(map(self._ranks, wanted)) > MOST_RANKS_TOGETHER:
+            return Adapted([Part(self._adapters[digest], self._rows_of(digest, adapters)) for digest in wanted])
+        if not set(wanted) <= set(self._stack.order):
+            self._restack(wanted)
+        number = {digest: at for at, digest in enumerate(self._stack.order)}
+        return AdaptedRows(self._stack, [number[d] if d is not None else -1 for d in adapters], dtype)
+
+    def _rows_of(self, digest: str, adapters: Sequence[str | None]) -> Tensor:
+        device = next(iter(self._adapters[digest].values())).A_RI.device
+        return torch.tensor([row for row, each in enumerate(adapters) if each == digest], device=device)
+
+    def _restack(self, wanted: list[str]) -> None:
+        """Those that are wanted now, and of those in the stack as many as there is room for."""
+        room = MOST_RANKS_TOGETHER - sum(map(self._ranks, wanted))
+        for digest in self._stack.order:
+            if digest not in wanted and self._ranks(digest) <= room:
+                wanted = [*wanted, digest]
+                room -= self._ranks(digest)
+        self._stack = Stack.of({digest: self._adapters[digest] for digest in wanted})
+
+    def _ranks(self, digest: str) -> int:
+        return max(len(factors.A_RI) for factors in self._adapters[digest].values())

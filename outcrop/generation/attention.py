@@ -1,0 +1,240 @@
+"""Attention of a pass over the slots: one token of many sequences, runs of tokens, or candidates as trees.
+
+Shape letters: T flat tokens of a pass, B sequences, S tokens of a run, H query heads, K key-value heads, G = H / K,
+D head width, W columns, N nodes of a tree, P pairs of sequence and key-value head, X queries of a pair.
+
+Scores are made by batched products and kept whole: on a CPU that takes half the time of the fused kernels, which are
+made for long texts, and a query never has more than some thousand columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from outcrop.generation.slots import Slots
+
+WIDTH_STEP = 64
+"""Columns of a product are a multiple of this: oneDNN plans every new shape, at ten times the cost of a small one."""
+
+
+QUERY_BLOCK = 256
+"""Queries of a run that attend together."""
+
+
+class Kind(NamedTuple):
+    """How a layer attends. scale: of the scores; window: how many tokens back, or None; softcap: c of c·tanh(x / c)."""
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+
+
+class Text(NamedTuple):
+    """A text whose last tokens are of this pass."""
+
+    ids_S: Tensor
+    last: int
+
+
+class Attention(Protocol):
+    """What a decoder hands its queries, keys and values to, layer by layer."""
+
+    def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
+        """Store what must be remembered, attend, and return [T, H·D]."""
+        ...
+
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """For slots that hold token ids as keys: store what must be remembered, and give all that is attended to."""
+        ...
+
+
+class DecodeAttention:
+    """One new token for each of the first B slots, written to column lengths[i] of slot i.
+
+    Query heads that share a key-value head become rows of one product (exact: each has one query position).
+    """
+
+    def __init__(self, slots: Slots, lengths: Sequence[int]) -> None:
+        device = slots.shape.device
+        self._slots, self._lengths = slots, lengths
+        self._lengths_B = torch.tensor(lengths, device=device)
+        self._places = slots.places(self._lengths_B)
+        self._width = round_up(max(lengths) + 1)
+        self._masks: dict[int | None, Tensor] = {}
+
+    def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
+        """T is B."""
+        (rows, heads, width), kv_heads = q_THD.shape, k_TKD.shape[1]
+        slots, pairs = self._slots, rows * kv_heads
+        slots.write_one(layer, self._places, k_TKD, v_TKD)
+        keys = slots.keys[layer][:rows].view(pairs, width, -1)[:, :, : self._width]
+        values = slots.values[layer][:rows].view(pairs, -1, width)[:, : self._width]
+        mask = self._mask(kind.window, kv_heads, q_THD.dtype)
+        scores = masked_scores(q_THD.reshape(pairs, heads // kv_heads, width), keys, mask, kind)
+        return torch.bmm(scores.softmax(-1), values).view(rows, heads * width)
+
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """One for each slot."""
+        self._slots.write_one(0, self._places, ids_T, ids_T)
+        for slot, length in enumerate(self._lengths):
+            yield Text(self._slots.keys[0][slot, 0, 0, : length + 1], 1)
+
+    def _mask(self, window: int | None, kv_heads: int, dtype: torch.dtype) -> Tensor:
+        """[B·K, 1, W]."""
+        if window not in self._masks:
+            last_B1, columns_W = self._lengths_B[:, None], torch.arange(self._width, device=self._lengths_B.device)
+            bias_BW = bias(seen(last_B1, columns_W, window), dtype)
+            self._masks[window] = bias_BW.repeat_interleave(kv_heads, 0)[:, None]
+        return self._masks[window]
+
+
+class Run(NamedTuple):
+    """`size` consecutive tokens of the sequence in `slot`, from column `start` on."""
+
+    slot: int
+    start: int
+    size: int
+
+
+class RunAttention:
+    """Prompts, or pieces of them: runs of tokens laid end to end, each attending to its own slot.
+
+    Blocks of queries see only the columns up to their last, so that half of the causal square is never computed.
+    """
+
+    def __init__(self, slots: Slots, runs: Sequence[Run]) -> None:
+        self._slots = slots
+        self._runs = runs
+        self._masks: dict[tuple[int, int, int, int | None], Tensor] = {}
+
+    def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
+        """Runs are attended one by one, so that no token pays for another's length."""
+        output_THD, first = torch.empty_like(q_THD), 0
+        groups = q_THD.shape[1] // k_TKD.shape[1]
+        for run in self._runs:
+            part = slice(first, first + run.size)
+            self._slots.write_run(layer, run.slot, run.start, k_TKD[part], v_TKD[part])
+            for start in range(0, run.size, QUERY_BLOCK):
+                size = min(QUERY_BLOCK, run.size - start)
+                width = min(round_up(run.start + start + size), self._slots.columns)
+                keys_KDW = self._slots.keys[layer][run.slot, :, :, :width]
+                values_KWD = self._slots.values[layer][run.slot, :, :width]
+                mask = self._mask(run.start + start, size, groups, kind.window, q_THD.dtype)
+                q_KXD = fold(q_THD[first + start : first + start + size], groups)
+                weights = masked_scores(q_KXD, keys_KDW, mask[:, :width], kind).softmax(-1)
+                output_THD[first + start : first + start + size] = unfold(torch.bmm(weights, values_KWD), groups)
+            first = part.stop
+        return output_THD.flatten(1)
+
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """One for each run."""
+        for run, ids in zip(self._runs, ids_T.split([run.size for run in self._runs]), strict=True):
+            self._slots.write_run(0, run.slot, run.start, ids[:, None, None], ids[:, None, None])
+            yield Text(self._slots.keys[0][run.slot, 0, 0, : run.start + run.size], run.size)
+
+    def _mask(self, start: int, size: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """[G·S, W]."""
+        key = (start, size, groups, window)
+        if key not in self._masks:
+            device = self._slots.shape.device
+            rows_S1 = torch.arange(start, start + size, device=device)[:, None]
+            columns_W = torch.arange(round_up(start + size), device=device)
+            self._masks[key] = bias(seen(rows_S1, columns_W, window), dtype).repeat(groups, 1)
+        return self._masks[key]
+
+
+class Branch(NamedTuple):
+    """Nodes of a tree that grows from the first `prefix` tokens of a slot.
+
+    ancestors_NN: row n is true for the nodes on the way to n and for n itself; depths_N: from 0.
+    """
+
+    slot: int
+    prefix: int
+    ancestors_NN: Tensor
+    depths_N: Tensor
+
+
+class TreeAttention:
+    """Candidates as trees, laid end to end: each node attends to its prompt and to its ancestors; nothing is stored."""
+
+    def __init__(self, slots: Slots, branches: Sequence[Branch]) -> None:
+        self._slots, self._branches = slots, branches
+        self._masks: dict[tuple[int, int, int | None], Tensor] = {}
+
+    def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
+        """T is the sum of all N."""
+        output_THD, first = torch.empty_like(q_THD), 0
+        groups = q_THD.shape[1] // k_TKD.shape[1]
+        for number, branch in enumerate(self._branches):
+            part = slice(first, first + len(branch.depths_N))
+            first = part.stop
+            # Columns between the prompt and the next multiple are masked; the nodes follow after them.
+            width = min(round_up(branch.prefix), self._slots.columns)
+            keys_KDW = torch.cat([self._slots.keys[layer][branch.slot, :, :, :width], k_TKD[part].permute(1, 2, 0)], -1)
+            values_KWD = torch.cat([self._slots.values[layer][branch.slot, :, :width], v_TKD[part].transpose(0, 1)], 1)
+            mask = self._mask(number, width, groups, kind.window, q_THD.dtype)
+            weights = masked_scores(fold(q_THD[part], groups), keys_KDW, mask, kind).softmax(-1)
+            output_THD[part] = unfold(torch.bmm(weights, values_KWD), groups)
+        return output_THD.flatten(1)
+
+    def texts(self, ids_T: Tensor) -> Iterator[Text]:
+        """One for each node: the prompt and the way to it."""
+        sizes = [len(branch.depths_N) for branch in self._branches]
+        for branch, ids_N in zip(self._branches, ids_T.split(sizes), strict=True):
+            prompt = self._slots.keys[0][branch.slot, 0, 0, : branch.prefix]
+            for ancestors_N in branch.ancestors_NN:
+                yield Text(torch.cat([prompt, ids_N[ancestors_N]]), 1)
+
+    def _mask(self, number: int, width: int, groups: int, window: int | None, dtype: torch.dtype) -> Tensor:
+        """[G·N, W + N]."""
+        key = (number, groups, window)
+        if key not in self._masks:
+            branch = self._branches[number]
+            positions_N = branch.prefix + branch.depths_N
+            columns_W = torch.arange(width, device=positions_N.device)
+            seen_NW = seen(positions_N[:, None], columns_W, window) & (columns_W < branch.prefix)
+            seen_NN = branch.ancestors_NN & seen(positions_N[:, None], positions_N, window)
+            self._masks[key] = bias(torch.cat([seen_NW, seen_NN], 1), dtype).repeat(groups, 1)
+        return self._masks[key]
+
+
+def round_up(columns: int) -> int:
+    """The next multiple of WIDTH_STEP."""
+    return -(-columns // WIDTH_STEP) * WIDTH_STEP
+
+
+def seen(positions_S1: Tensor, columns_W: Tensor, window: int | None) -> Tensor:
+    """[S, W], true where a token at that position attends to that column."""
+    causal = columns_W <= positions_S1
+    return causal if window is None else causal & (columns_W > positions_S1 - window)
+
+
+def bias(seen_SW: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where true, -inf where not."""
+    return torch.zeros(seen_SW.shape, dtype=dtype, device=seen_SW.device).masked_fill_(~seen_SW, -math.inf)
+
+
+def fold(q_SHD: Tensor, groups: int) -> Tensor:
+    """Query heads that share a key-value head as more queries of it: [K, G·S, D]."""
+    size, heads, width = q_SHD.shape
+    return q_SHD.view(size, heads // groups, groups, width).permute(1, 2, 0, 3).reshape(-1, groups * size, width)
+
+
+def unfold(output_KXD: Tensor, groups: int) -> Tensor:
+    """[K, G·S, D] back to [S, H, D]."""
+    kv_heads, rows, width = output_KXD.shape
+    return output_KXD.view(kv_heads * groups, rows // groups, width).transpose(0, 1)
+
+
+def masked_scores(q_PXD: Tensor, keys_PDW: Tensor, mask: Tensor, kind: Kind) -> Tensor:
+    """Scaled, capped and masked scores [P, X, W], in the model's dtype as in transformers' eager attention."""
+    if kind.softcap is None:
+        return torch.baddbmm(mask, q_PXD, keys_PDW, alpha=kind.scale)
+    scores = torch.bmm(q_PXD, keys_PDW).mul_(kind.scale / kind.softcap).tanh_().mul_(kind.softcap)
+    return scores.add_(mask)

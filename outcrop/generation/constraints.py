@@ -1,0 +1,89 @@
+"""Answers in a given form: JSON schema, regular expression or choice, by llguidance's token masks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from outcrop.core.completions import Constraint
+from outcrop.core.errors import MissingDependency, UsageError
+
+
+class Constraints:
+    """Grammars for one tokenizer, which is read when the first is asked for: that takes up to a second."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        self._tokenizer, self._vocabulary = tokenizer, vocabulary
+        self._tokens: Any = None
+
+    def grammar(self, constraint: Constraint | None, stop_ids: Sequence[int], where: str) -> Matcher | None:
+        """What follows a constraint; None without one. Raises UsageError for a definition that cannot be followed."""
+        if constraint is None:
+            return None
+        try:
+            import llguidance
+            import llguidance.hf
+        except ImportError:
+            raise MissingDependency.of("llguidance", "train", "Constrained output") from None
+        ends = list(stop_ids) or [self._tokenizer.eos_token_id]
+        if self._tokens is None:
+            self._tokens = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary)
+        matcher = llguidance.LLMatcher(self._tokens, _definition(llguidance.LLMatcher, constraint, where))
+        if matcher.is_error():
+            raise _refused(constraint, matcher.get_error(), where)
+        return Matcher(matcher, ends, self._vocabulary)
+
+
+class Matcher:
+    """Where an answer is in its grammar. It ends when nothing may follow, or with one of the `ends`."""
+
+    def __init__(self, matcher: Any, ends: Sequence[int], vocabulary: int) -> None:
+        self._matcher, self._ends = matcher, ends
+        self._words = np.zeros((1, (vocabulary + 31) // 32), np.int32)
+        self._vocabulary = vocabulary
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def forbid(self, logits_V: Tensor) -> None:
+        """Set the logits of the tokens that may not follow to -inf."""
+        import llguidance.numpy
+
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._words)
+        bits = np.unpackbits(self._words[0].view(np.uint8), bitorder="little")[: self._vocabulary]
+        allowed = torch.from_numpy(bits.astype(np.bool_)).to(logits_V.device)
+        allowed[list(self._ends)] = self._matcher.is_accepting()
+        logits_V.masked_fill_(~allowed, -torch.inf)
+
+    def accept(self, token: int) -> None:
+        """Go on to what may follow this token; an end is no part of the form."""
+        if token not in self._ends and not self._matcher.is_stopped():
+            self._matcher.consume_token(token)
+
+
+def _definition(matcher: Any, constraint: Constraint, where: str) -> str:
+    try:
+        if constraint.kind == "json_schema":
+            # Free white space would let a model fill an answer with it.
+            return str(matcher.grammar_from_json_schema(constraint.definition, None, {"whitespace_flexible": False}))
+        if constraint.kind == "regex":
+            return str(matcher.grammar_from_regex(constraint.definition))
+        choices = json.loads(constraint.definition)
+    except ValueError as error:
+        raise _refused(constraint, str(error), where) from None
+    if not isinstance(choices, list) or not choices or not all(isinstance(c, str) and c for c in choices):
+        raise _refused(constraint, "it is no list of texts", where)
+    return str(matcher.grammar_from_regex("|".join(f"({re.escape(choice)})" for choice in choices)))
+
+
+def _refused(constraint: Constraint, reason: str, where: str) -> UsageError:
+    given = " ".join(reason.split()).rstrip(".")
+    return UsageError(f"The {constraint.kind} cannot be followed: {given}.", "Give another definition.", where)

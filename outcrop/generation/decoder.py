@@ -1,0 +1,241 @@
+"""The Llama family in a few operations per layer: joined projections, packed weights, and attention over the slots.
+
+Shape letters: T flat tokens, M wanted tokens, E hidden, H query heads, K key-value heads, D head width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from outcrop.generation.adapters import Adapted, AdaptedRows, Factors
+from outcrop.generation.attention import Attention, Kind
+from outcrop.generation.linear import Linear
+from outcrop.generation.slots import CacheShape
+
+FIRST_POSITIONS = 512
+FEW_ROWS, MANY_ROWS = 2, 64
+
+AnyAdapted = Adapted | AdaptedRows
+
+
+class Tokens(NamedTuple):
+    """What goes through a model in one pass. highest: a bound on the positions."""
+
+    ids_T: Tensor
+    positions_T: Tensor
+    highest: int
+
+
+class Norm(NamedTuple):
+    """Root-mean-square norm (Zhang and Sennrich 2019, eq. 4), three times the same: torch's own is slow on a CPU for
+    few rows, where a layer norm of x and -x, whose mean is 0, takes half its time, and for many in bf16."""
+
+    weight: Tensor
+    eps: float
+    doubled: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, eps: float) -> Norm:
+        """The norm with a copy of this weight."""
+        return cls(weight.clone(), eps, weight.repeat(2))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Over the last dimension."""
+        if x.device.type != "cpu" or x.dim() != 2:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        rows, width = x.shape
+        if rows <= FEW_ROWS:
+            both = F.layer_norm(torch.cat([x, x.neg()], -1), (2 * width,), self.doubled, None, self.eps)
+            return both[:, :width]
+        if x.dtype == torch.bfloat16 and rows >= MANY_ROWS:
+            x32 = x.float()
+            scale = torch.rsqrt_(x32.square().mean(-1, keepdim=True).add_(self.eps))
+            return x32.mul_(scale).to(x.dtype).mul_(self.weight)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block. Norms that an architecture does not have are None; `rotary` names its table of angles, None for none.
+
+    query_norm, key_norm: over each head. after_attention, after_feed_forward: over what is added to the residual.
+    """
+
+    attention_norm: Norm | None
+    qkv: Linear
+    query_norm: Norm | None
+    key_norm: Norm | None
+    output: Linear
+    after_attention: Norm | None
+    feed_forward_norm: Norm | None
+    gate_up: Linear
+    down: Linear
+    after_feed_forward: Norm | None
+    kind: Kind
+    rotary: str | None
+
+
+class Rotation(NamedTuple):
+    """Rotary embedding (Su et al. 2021, eq. 34) of the tokens of a pass: cos and ±sin, [T, 1, D]."""
+
+    cos_T1D: Tensor
+    sin_T1D: Tensor
+
+    def __call__(self, x_THD: Tensor) -> Tensor:
+        """The halves of every head, turned; sin holds the sign of the half that it comes to."""
+        return torch.addcmul(x_THD * self.cos_T1D, x_THD.roll(x_THD.shape[-1] // 2, -1), self.sin_T1D)
+
+
+class RotaryTables:
+    """Angles by position, made by the model's own code, as many as were needed yet. names: kinds of tables."""
+
+    def __init__(self, make: Callable[[Tensor, str], tuple[Tensor, Tensor]], names: frozenset[str]) -> None:
+        self._make, self._names = make, names
+        self._tables: dict[str, Rotation] = {}
+        self._made = 0
+
+    def at(self, positions_T: Tensor, highest: int) -> dict[str, Rotation]:
+        """The rotations of these positions, none of them above `highest`."""
+        if highest >= self._made:
+            self._made = max(FIRST_POSITIONS, 2 * highest)
+            positions = torch.arange(self._made, device=positions_T.device)
+            self._tables = {name: _signed(*self._make(positions, name)) for name in self._names}
+        return {
+            name: Rotation(table.cos_T1D[positions_T], table.sin_T1D[positions_T])
+            for name, table in self._tables.items()
+        }
+
+
+def _signed(cos_TD: Tensor, sin_TD: Tensor) -> Rotation:
+    half = sin_TD.shape[-1] // 2
+    signed = torch.cat([-sin_TD[:, :half], sin_TD[:, half:]], -1)
+    return Rotation(cos_TD[:, None].contiguous(), signed[:, None].contiguous())
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Heads of every layer."""
+
+    heads: int
+    kv_heads: int
+    head_width: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All of a model but its angles. embedding_scale, logit_cap: of Gemma, None elsewhere."""
+
+    embedding_VE: Tensor
+    embedding_scale: Tensor | None
+    layers: list[Layer]
+    activation: Callable[[Tensor], Tensor]
+    last_norm: Norm
+    head: Linear
+    logit_cap: float | None
+
+
+class Decoder:
+    """Token ids and positions to logits."""
+
+    def __init__(self, weights: Weights, shape: Shape, rotary: RotaryTables) -> None:
+        self._weights, self._shape, self._rotary = weights, shape, rotary
+
+    @property
+    def cache_shape(self) -> CacheShape:
+        """What one token takes in the cache."""
+        table, shape = self._weights.embedding_VE, self._shape
+        return CacheShape(len(self._weights.layers), shape.kv_heads, shape.head_width, table.dtype, table.device)
+
+    def logits(
+        self, tokens: Tokens, attention: Attention, wanted_M: Tensor | None, adapted: AnyAdapted | None = None
+    ) -> Tensor:
+        """[M, V] after the wanted tokens (None: after all)."""
+        weights = self._weights
+        hidden_TE = F.embedding(tokens.ids_T, weights.embedding_VE)
+        if weights.embedding_scale is not None:
+            hidden_TE = hidden_TE * weights.embedding_scale
+        turn = _Pass(attention, self._rotary.at(tokens.positions_T, tokens.highest), adapted)
+        for number, layer in enumerate(weights.layers):
+            hidden_TE = self._layer(number, layer, hidden_TE, turn)
+        if wanted_M is not None:
+            hidden_TE = hidden_TE[wanted_M]
+        logits_MV = weights.head(weights.last_norm(hidden_TE))
+        if weights.logit_cap is not None:
+            logits_MV = (logits_MV / weights.logit_cap).tanh_().mul_(weights.logit_cap)
+        return logits_MV
+
+    def _layer(self, number: int, layer: Layer, hidden_TE: Tensor, turn: _Pass) -> Tensor:
+        normed = hidden_TE if layer.attention_norm is None else layer.attention_norm(hidden_TE)
+        qkv = turn.product(f"{number}.qkv", layer.qkv, normed)
+        attended = self._attend(number, layer, qkv, turn)
+        if layer.after_attention is None:
+            hidden_TE = turn.product(f"{number}.output", layer.output, attended, hidden_TE)
+        else:
+            hidden_TE = hidden_TE + layer.after_attention(turn.product(f"{number}.output", layer.output, attended))
+        normed = hidden_TE if layer.feed_forward_norm is None else layer.feed_forward_norm(hidden_TE)
+        gate, up = turn.product(f"{number}.gate_up", layer.gate_up, normed).chunk(2, -1)
+        inner = self._weights.activation(gate).mul_(up)
+        if layer.after_feed_forward is None:
+            return turn.product(f"{number}.down", layer.down, inner, hidden_TE)
+        return hidden_TE + layer.after_feed_forward(turn.product(f"{number}.down", layer.down, inner))
+
+    def _attend(self, number: int, layer: Layer, qkv: Tensor, turn: _Pass) -> Tensor:
+        heads, kv_heads, width = self._shape.heads, self._shape.kv_heads, self._shape.head_width
+        qkv_TXD = qkv.view(qkv.shape[0], heads + 2 * kv_heads, width)
+        turned, values = qkv_TXD[:, : heads + kv_heads], qkv_TXD[:, heads + kv_heads :]
+        if layer.query_norm is not None and layer.key_norm is not None:
+            turned = torch.cat([layer.query_norm(turned[:, :heads]), layer.key_norm(turned[:, heads:])], 1)
+        if layer.rotary is not None:
+            turned = turn.rotations[layer.rotary](turned)
+        return turn.attention.attend(number, turned[:, :heads], turned[:, heads:], values, layer.kind)
+
+    def sites(self, weights: Mapping[str, Factors]) -> dict[str, Factors]:
+        """An adapter's factors, by layer name, for the joined products of this decoder."""
+        shape, found = self._shape, dict[str, Factors]()
+        widths = {"q_proj": shape.heads, "k_proj": shape.kv_heads, "v_proj": shape.kv_heads}
+        for number, layer in enumerate(self._weights.layers):
+            inner = layer.gate_up.outputs // 2
+            blocks = {
+                "qkv": {f"self_attn.{name}": heads * shape.head_width for name, heads in widths.items()},
+                "output": {"self_attn.o_proj": layer.output.outputs},
+                "gate_up": {"mlp.gate_proj": inner, "mlp.up_proj": inner},
+                "down": {"mlp.down_proj": layer.down.outputs},
+            }
+            for site, outputs in blocks.items():
+                given = {name: weights.get(f"model.layers.{number}.{name}") for name in outputs}
+                if any(factors is not None for factors in given.values()):
+                    found[f"{number}.{site}"] = _beside(given, outputs)
+        return found
+
+
+def _beside(given: Mapping[str, Factors | None], outputs: Mapping[str, int]) -> Factors:
+    """The factors of layers whose outputs lie side by side: A one below the other, B in blocks."""
+    rows, columns, first = [], [], 0
+    total = sum(outputs.values())
+    for name, width in outputs.items():
+        factors = given[name]
+        if factors is not None:
+            rows.append(factors.A_RI)
+            columns.append(F.pad(factors.B_OR, (0, 0, first, total - first - width)))
+        first += width
+    return Factors(torch.cat(rows), torch.cat(columns, 1))
+
+
+class _Pass(NamedTuple):
+    """What the layers of a pass share."""
+
+    attention: Attention
+    rotations: dict[str, Rotation]
+    adapted: AnyAdapted | None
+
+    def product(self, site: str, linear: Linear, x_TI: Tensor, other_TO: Tensor | None = None) -> Tensor:
+        """x·Wᵀ + b, what adapters add, and `other`."""
+        if self.adapted is None:
+            return linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO)
+        return self.adapted.add(site, x_TI, linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO))

@@ -1,0 +1,190 @@
+"""The serving engine: many callers at once get what each would get alone, and what they leave is freed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
+from outcrop.core.engines import Engine, ModelRef, TokenEvent
+from outcrop.core.errors import ModelError, Unavailable, UsageError
+from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.scheduling import Capacity
+from outcrop.generation.serving import ServingEngine
+from tests.generation.adapters import write_adapter
+from tests.support.tiny import tiny_model, tiny_tokenizer
+
+WAIT_S = 60.0
+
+
+@asynccontextmanager
+async def _serving(base: str, capacity: Capacity | None = None, most_waiting: int = 64) -> AsyncIterator[ServingEngine]:
+    engine = ServingEngine(capacity, most_waiting=most_waiting)
+    await engine.load(ModelRef(base, "float32"))
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def _run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), WAIT_S))
+
+
+async def _events(engine: Engine, request: CompletionRequest) -> list[TokenEvent]:
+    return [event async for event in engine.generate(request)]
+
+
+def _requests(count: int = 12) -> list[CompletionRequest]:
+    stream = random.Random(0)
+    return [
+        CompletionRequest(
+            tuple(stream.choices(range(4, 300), k=stream.randint(1, 40))),
+            Sampling(max_new_tokens=stream.randint(1, 20), temperature=at % 2, seed=at, stop_strings=("zz",)),
+        )
+        for at in range(count)
+    ]
+
+
+async def _settled(engine: ServingEngine) -> None:
+    while (await engine.stats()).running or (await engine.stats()).waiting:
+        await asyncio.sleep(0.01)
+
+
+def test_callers_at_once_get_what_each_gets_alone(base: str) -> None:
+    async def test() -> None:
+        async with _serving(base, Capacity(slots=5)) as engine:
+            requests = _requests()
+            answers = await asyncio.gather(*(_events(engine, request) for request in requests))
+            alone = EmbeddedEngine(tiny_model(), tiny_tokenizer())
+            for request, events in zip(requests, answers, strict=True):
+                [expected] = alone.complete([request])
+                assert tuple(token for event in events for token in event.token_ids) == expected.token_ids
+                assert "".join(event.text for event in events) == expected.text
+                assert [e.finish_reason for e in events] == [None] * (len(events) - 1) + [expected.finish_reason]
+                usage = events[-1].usage
+                assert usage is not None
+                assert usage.prompt_tokens == len(request.prompt_ids)
+                assert usage.completion_tokens == len(expected.token_ids)
+
+    _run(test)
+
+
+def test_n_answers_come_with_their_numbers(base: str) -> None:
+    async def test() -> None:
+        async with _serving(base) as engine:
+            request = CompletionRequest((5, 6, 7), Sampling(max_new_tokens=6, temperature=1.0, seed=3), n=3)
+            events = await _events(engine, request)
+            texts = ["".join(event.text for event in events if event.index == index) for index in range(3)]
+            expected = EmbeddedEngine(tiny_model(), tiny_tokenizer()).complete([request])
+            assert texts == [completion.text for completion in expected]
+            assert len({completion.token_ids for completion in expected}) == 3
+
+    _run(test)
+
+
+def test_a_caller_that_leaves_frees_the_slot(base: str) -> None:
+    async def test() -> None:
+        async with _serving(base, Capacity(slots=1)) as engine:
+            stream = engine.generate(CompletionRequest((5, 6), Sampling(max_new_tokens=200)))
+            await anext(stream)
+            waiting = asyncio.create_task(_events(engine, CompletionRequest((7,), Sampling(max_new_tokens=200))))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await stream.aclose()
+            await _settled(engine)
+            assert (await engine.stats()).used_tokens == 0
+            assert len(await _events(engine, CompletionRequest((5,), Sampling(max_new_tokens=2)))) == 2
+
+    _run(test)
+
+
+def test_too_many_are_refused_at_once_and_the_others_finish(base: str) -> None:
+    async def test() -> None:
+        async with _serving(base, Capacity(slots=1), most_waiting=1) as engine:
+            request = CompletionRequest((5, 6), Sampling(max_new_tokens=100))
+            found = await asyncio.gather(*(_events(engine, request) for _ in range(5)), return_exceptions=True)
+            refused = [each for each in found if isinstance(each, Unavailable)]
+            assert len(refused) == 3
+            assert "at most 2 may" in str(refused[0])
+            assert [len(each) for each in found if isinstance(each, list)] == [100, 100]
+
+    _run(test)
+
+
+def test_scores_health_stats_and_drain(base: str) -> None:
+    async def test() -> None:
+        async with _serving(base) as engine:
+            request = ScoreRequest((5, 6), ((7, 8), (9,)))
+            found = await engine.score(request)
+            [expected] = EmbeddedEngine(tiny_model(), tiny_tokenizer()).score([request])
+            assert [score.logprob for score in found] == pytest.approx([score.logprob for score in expected], abs=1e-5)
+            assert (await engine.health(WAIT_S)).ready
+            assert not (await engine.health(0.0)).ready
+            running = asyncio.create_task(_events(engine, CompletionRequest((5,), Sampling(max_new_tokens=30))))
+            await asyncio.sleep(0)
+            assert await engine.drain(WAIT_S)
+            assert len(await running) == 30
+            with pytest.raises(Unavailable, match="stopping"):
+                await _events(engine, CompletionRequest((5,)))
+            stats = await engine.stats()
+            assert stats.running == stats.waiting == 0
+            assert stats.generated_tokens >= 31
+        assert not (await engine.health(1.0)).alive
+        with pytest.raises(Unavailable, match="no model"):
+            await engine.stats()
+
+    _run(test)
+
+
+def test_adapters_come_and_go_while_others_are_answered(base: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        ref = write_adapter(tmp_path / "adapter", Path(base), tiny_model(), seed=1)
+        async with _serving(base) as engine:
+            other = asyncio.create_task(_events(engine, CompletionRequest((5,), Sampling(max_new_tokens=60))))
+            await engine.add_adapter(ref)
+            assert (await engine.stats()).adapters == (ref.digest,)
+            stream = engine.generate(CompletionRequest((5,), Sampling(max_new_tokens=8), adapter=ref.digest))
+            first = await anext(stream)
+            removing = asyncio.create_task(engine.remove_adapter(ref.digest))
+            rest = [event async for event in stream]
+            assert len([first, *rest]) == 8
+            await removing
+            with pytest.raises(UsageError, match="is not loaded"):
+                await _events(engine, CompletionRequest((5,), adapter=ref.digest))
+            assert len(await other) == 60
+
+    _run(test)
+
+
+def test_what_cannot_be_answered_is_refused(base: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        with pytest.raises(ModelError, match="no model folder"):
+            await ServingEngine().load(ModelRef(str(tmp_path / "absent")))
+        async with _serving(base) as engine:
+            with pytest.raises(UsageError, match="has a model already"):
+                await engine.load(ModelRef(base))
+            with pytest.raises(UsageError, match="The prompt has no tokens"):
+                await _events(engine, CompletionRequest(()))
+            with pytest.raises(UsageError, match="There are no candidates"):
+                await engine.score(ScoreRequest((5,), ()))
+
+    _run(test)
+
+
+def test_closing_fails_what_still_runs(base: str) -> None:
+    async def test() -> None:
+        engine = ServingEngine()
+        await engine.load(ModelRef(base, "float32"))
+        running = asyncio.create_task(_events(engine, CompletionRequest((5,), Sampling(max_new_tokens=250))))
+        await asyncio.sleep(0.01)
+        await engine.close()
+        with pytest.raises(Unavailable, match="was closed"):
+            await running
+
+    _run(test)
