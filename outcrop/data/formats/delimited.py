@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from outcrop.data.formats.container import MAX_BYTES, Line, Row, decode, lines, opened
+from outcrop.data.formats import container
+from outcrop.data.formats.container import Line, Row, decode, lines, opened
 from outcrop.data.problems import Problems
 from outcrop.data.records import Origin
 
@@ -51,7 +52,7 @@ class _Text:
 
 
 def _rows(path: Path, name: str, problems: Problems, separator: str | None) -> Iterator[Row]:
-    csv.field_size_limit(MAX_BYTES)
+    csv.field_size_limit(container.MAX_BYTES)
     with opened(path, name, problems) as stream:
         text = _Text(lines(stream, name, problems), problems)
         source = iter(text)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from outcrop.data.formats.container import MAX_BYTES, UTF16_MARKS, Line, Row, opened, without_mark
+from outcrop.data.formats import container
+from outcrop.data.formats.container import UTF16_MARKS, Line, Row, opened, without_mark
 from outcrop.data.formats.json_text import parse_object
 from outcrop.data.problems import Problems
 from outcrop.data.records import Origin
@@ -100,7 +101,7 @@ class Elements:
         if not self._piece:
             part = part.lstrip()
             self._piece_line = line
-        if len(self._piece) + len(part) > MAX_BYTES:
+        if len(self._piece) + len(part) > container.MAX_BYTES:
             self._dropped = True
         if not self._dropped:
             self._piece += part
@@ -110,7 +111,7 @@ class Elements:
         content, dropped = bytes(self._piece).rstrip(), self._dropped
         self._piece, self._dropped = bytearray(), False
         if dropped:
-            self._problems.add("line-too-long", origin, f"an element longer than {MAX_BYTES:,} bytes")
+            self._problems.add("line-too-long", origin, f"an element longer than {container.MAX_BYTES:,} bytes")
         elif content:
             yield Line(content, origin)
         elif not last:

@@ -49,7 +49,7 @@ def test_equal_almost_equal_and_contained_references_are_found(benchmark: Path) 
 
 def test_a_split_folder_brings_its_test_and_validation(tmp_path: Path) -> None:
     rows = records("prompt-completion")
-    drawn = split(rows, 0)
+    drawn = split(rows)
     write_split(drawn, tmp_path / "parts")
     hits = dropped(rows, tmp_path / "parts")
     held = {record.prompt for record in [*drawn.test, *drawn.validation] if isinstance(record, Pair)}
