@@ -7,7 +7,9 @@
     │   ├── ModelError                    a model folder that is missing, unsafe or does not fit
     │   └── MissingDependency             an optional package is needed and not installed
     └── JobFailed                exit 1   the work started and could not be finished
-        └── Diverged                      the loss became NaN or exploded
+        ├── Diverged                      the loss became NaN or exploded
+        ├── StoreUnavailable              the database cannot be reached, or another process keeps it locked
+        └── LeaseLost                     another attempt of the job has taken over, or its time ran out
 
 To add one: derive from the nearest class, set `code`, keep the constructor, raise it with a remedy.
 """
@@ -98,6 +100,18 @@ class Diverged(JobFailed):
     """Training stopped because the loss became NaN or exploded."""
 
     code = "diverged"
+
+
+class StoreUnavailable(JobFailed):
+    """The database cannot be reached, or another process keeps it locked; trying again may help."""
+
+    code = "store-unavailable"
+
+
+class LeaseLost(JobFailed):
+    """This process no longer owns the job that it works on: another attempt does, or its lease ran out."""
+
+    code = "lease-lost"
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
