@@ -16,6 +16,11 @@ def database() -> str:
     return os.environ.get("OUTCROP_DATABASE", "") or f"sqlite:///{home().absolute() / 'outcrop.db'}"
 
 
+def has_database() -> bool:
+    """Whether there is a database of jobs: one was named, or an earlier command made it."""
+    return bool(os.environ.get("OUTCROP_DATABASE")) or (home() / "outcrop.db").exists()
+
+
 def processor_jobs() -> int:
     """OUTCROP_JOBS: jobs that may run at once without a GPU (default 1: each uses all processors)."""
     given = os.environ.get("OUTCROP_JOBS", "")

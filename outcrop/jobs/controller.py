@@ -60,7 +60,7 @@ class Controller:
         while True:
             try:
                 self.turn()
-                busy = bool(self._runners or self.queue.unfinished())
+                busy = self.has_work
             except StoreUnavailable as error:
                 sys.stderr.write(f"controller: {error}\n")
                 busy = True
@@ -68,6 +68,11 @@ class Controller:
             if self.spec.idle_s is not None and time.monotonic() - busy_at >= self.spec.idle_s:
                 return
             time.sleep(self.spec.poll_s)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a job has not ended, or a runner started here still lives."""
+        return bool(self._runners or self.queue.unfinished())
 
     def turn(self) -> None:
         """Look once: bury what was lost, start what waits."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from outcrop.core.events import Event
@@ -93,3 +94,14 @@ class EventBuffer:
             self._progress = {name: self._progress[name] for name in ("checkpoint",) if name in self._progress}
         for name in STATE_FIELDS.get(kind, ()):
             self._progress[name] = event.get(name)
+
+
+def json_ready(value: Any) -> Any:
+    """The same as JSON holds it everywhere: None for NaN and infinities, lists for tuples, text for the rest."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): json_ready(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(part) for part in value]
+    return value if isinstance(value, str | int | bool | None) else str(value)

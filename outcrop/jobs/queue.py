@@ -148,9 +148,7 @@ class Lease:
         """End the attempt because somebody wanted it. Raises LeaseLost where another attempt has begun."""
         return self._end(Action.HALT, events, {"reason": Reason.STOPPED, **values})
 
-    def fail(
-        self, reason: Reason, error: Mapping[str, Any] | None, events: Sequence[Event] = (), **values: Any
-    ) -> str:
+    def fail(self, reason: Reason, error: Mapping[str, Any] | None, events: Sequence[Event] = (), **values: Any) -> str:
         """End the attempt for a reason; the job is queued again where jobs/policies.py says so. Returns the new state.
 
         error: what OutcropError.as_dict says; where it is None, an account of the reason. Raises LeaseLost where

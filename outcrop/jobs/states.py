@@ -1,9 +1,9 @@
 """The states of a job, and the one table of what may follow what.
 
-    queued ──claim──▶ running ──succeed──▶ succeeded
-      ▲ ▲               │  │ └──fail────▶ failed ──resume──▶ queued
-      │ └────retry──────┘  └──stop──▶ stopping ──halt, retry──▶ stopped ──resume──▶ queued
-      └──────────────────────────────────────────────────────────┘
+queued ──claim──▶ running ──succeed──▶ succeeded
+  ▲ ▲               │  │ └──fail────▶ failed ──resume──▶ queued
+  │ └────retry──────┘  └──stop──▶ stopping ──halt, retry──▶ stopped ──resume──▶ queued
+  └──────────────────────────────────────────────────────────┘
 """
 
 from __future__ import annotations

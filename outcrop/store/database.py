@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection, Double, Engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
@@ -19,6 +19,8 @@ from outcrop.core.errors import MissingDependency, StoreUnavailable, UsageError
 from outcrop.store.migrating import migrate
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+UNAVAILABLE = (OperationalError, InterfaceError, DatabaseError)
+"""The classes of failures of the server or the file; their subclasses are faults of a statement."""
 WAIT_S = 30.0
 """How long a lock or a connection is waited for."""
 
@@ -61,7 +63,7 @@ class Database:
 
     @property
     def dialect(self) -> str:
-        """"sqlite" or "postgresql"."""
+        """ "sqlite" or "postgresql"."""
         return self._engine.dialect.name
 
     @contextmanager
@@ -145,7 +147,7 @@ def _our_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if not isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError):
+        if type(error) not in UNAVAILABLE:
             raise
         said = str(error.orig).strip().partition("\n")[0].rstrip(".")
         remedy = "Outcrop tries again where it can; see that the database runs and has room."

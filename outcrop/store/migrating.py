@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from outcrop.core.errors import UsageError
+from outcrop.store.schema import REVISION
 
 SCRIPTS = Path(__file__).parent / "migrations"
 LOCK = 0x6F7574
@@ -24,6 +21,19 @@ def migrate(connection: Connection) -> list[str]:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    if inspect(connection).has_table("alembic_version"):
+        if connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == REVISION:
+            return []
+    return _run_missing(connection)
+
+
+def _run_missing(connection: Connection) -> list[str]:
+    # Heavy, and needed once in the life of a database.
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+    from alembic.script import ScriptDirectory
+    from alembic.script.revision import RevisionError
+
     scripts = ScriptDirectory(str(SCRIPTS))
     context = MigrationContext.configure(connection, opts={"render_as_batch": True})
     current = context.get_current_revision()

@@ -17,6 +17,9 @@ from sqlalchemy import (
     Text,
 )
 
+REVISION = "0001"
+"""The newest migration."""
+
 METADATA = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",

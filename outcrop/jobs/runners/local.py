@@ -21,6 +21,8 @@ from outcrop.jobs.runners.child import Child
 TRAINER = "outcrop.workflows.job"
 """The module that does the work, run as a process: a floor above, so it is known by name only."""
 POLL_S = 0.2
+SENT_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that a process does not bring upon itself; after any other one it would only fail again."""
 RECORD_S = 1.0
 """How long events wait to be recorded."""
 
@@ -62,7 +64,7 @@ class Attempt:
         job = self.lease.job
         kills_before = out_of_memory_kills()
         with Child(self.spec.trainer, Path(job.directory), self._environment, self._slots) as child:
-            self._renew(child, owner={**identity(os.getpid()), "child": identity(child.pid)})
+            self.lease.beat(owner={**identity(os.getpid()), "child": identity(child.pid)})
             child.tell(
                 {
                     "job_id": job.id, "verb": job.verb, "arguments": job.arguments, "retries": job.retries,
@@ -92,15 +94,15 @@ class Attempt:
         if self._kill_at is not None and now >= self._kill_at:
             child.kill()
 
-    def _renew(self, child: Child, **values: Any) -> None:
+    def _renew(self, child: Child) -> None:
         """Extend the lease and record events. Where the database does not answer, the trainer lives until the lease
         ends; it watches that itself."""
         self._recorded = time.monotonic()
         batch = self._buffer.take()
-        if not (batch.events or values) and self._recorded - self._renewed < self.spec.lease_s / 3:
+        if not batch.events and self._recorded - self._renewed < self.spec.lease_s / 3:
             return
         try:
-            wanted = self.lease.beat(batch.events, **self._columns(batch), **values)
+            wanted = self.lease.beat(batch.events, **self._columns(batch))
         except StoreUnavailable as error:
             self._buffer.put_back(batch)
             sys.stderr.write(f"runner of {self.lease.job.id}: {error}\n")
@@ -147,13 +149,14 @@ class Attempt:
             return self.lease.fail(Reason.PREEMPTED, None, events, **columns)
         if out_of_memory and status == -signal.SIGKILL:
             return self.lease.fail(Reason.OUT_OF_MEMORY, None, events, **columns)
-        said = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
-        return self.lease.fail(Reason.KILLED, _ended_without_a_word(said), events, **columns)
+        reason = Reason.KILLED if -status in SENT_FROM_OUTSIDE else Reason.FAILED
+        return self.lease.fail(reason, _ended_without_a_word(reason, status), events, **columns)
 
 
-def _ended_without_a_word(how: str) -> dict[str, Any]:
+def _ended_without_a_word(reason: Reason, status: int) -> dict[str, Any]:
+    how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
     return {
-        "code": Reason.KILLED.value, "message": f"The process that trains ended {how}, without a word.",
+        "code": reason.value, "message": f"The process that trains ended {how}, without a word.",
         "remedy": "The last lines of outcrop jobs logs may say why; outcrop jobs resume tries again.",
     }  # fmt: skip
 
