@@ -29,7 +29,9 @@ from outcrop.core.catalog import Catalog
 from outcrop.core.errors import JobFailed, OutcropError, UsageError, did_you_mean
 from outcrop.core.invocation import command_line
 
-GROUPS: Catalog[typer.Typer] = Catalog("group of commands", {"data": "outcrop.cli.data:app", "jobs": "outcrop.cli.jobs:app"})
+GROUPS: Catalog[typer.Typer] = Catalog(
+    "group of commands", {"data": "outcrop.cli.data:app", "jobs": "outcrop.cli.jobs:app"}
+)
 """Commands whose files need more than help may load."""
 
 ORDER = ("demo", "data", "tune", "pretrain", "evaluate", "generate", "models", "jobs", "version")

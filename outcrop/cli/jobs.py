@@ -38,6 +38,20 @@ AfterOption = Annotated[int, typer.Option("--after", metavar="NUMBER", min=0, he
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True)
 
 
+class Player:
+    """Shows stored events as a terminal without redrawn lines shows live ones, with the times of then."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._progress: PlainProgress | None = None
+
+    def play(self, stored: StoredEvent) -> None:
+        """Show an event; the first one is at 0:00."""
+        self._at = stored.at
+        self._progress = self._progress or PlainProgress(result_console(), clock=lambda: self._at)
+        self._progress(stored.event)
+
+
 @app.command("list", cls=Command)
 def list_jobs(*, limit: LimitOption = 20, output: OutputOption = "text") -> None:
     """List the jobs, the newest first."""
@@ -72,16 +86,14 @@ def job_logs(
     queue = _queue()
     job_id = queue.get(job).id
     told: list[StoredEvent] = []
-    moment = 0.0
-    player: PlainProgress | None = None
+    player = Player()
     while True:
         state = queue.get(job_id).state  # before the events, so that none is missed
         for stored in queue.events(job_id, after):
             told.append(stored)
-            after, moment = stored.number, stored.at
+            after = stored.number
             if output == "text":
-                player = player or PlainProgress(result_console(), clock=lambda: moment)
-                player(stored.event)
+                player.play(stored)
         if not follow or state not in LIVE:
             break
         time.sleep(POLL_S)

@@ -98,7 +98,7 @@ class Controller:
         try:
             # In a session of its own: what ends this process does not end the runner.
             process = subprocess.Popen(
-                [sys.executable, "-m", "outcrop.jobs.runners.local", task.model_dump_json()],
+                [sys.executable, "-P", "-m", "outcrop.jobs.runners.local", task.model_dump_json()],
                 stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(slot.descriptor,),
             )  # fmt: skip
         finally:
@@ -151,7 +151,7 @@ def start(spec: ControllerSpec) -> bool:
     log = os.open(settings.home() / "controller.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     try:
         subprocess.Popen(
-            [sys.executable, "-m", "outcrop.jobs.controller", spec.model_dump_json()],
+            [sys.executable, "-P", "-m", "outcrop.jobs.controller", spec.model_dump_json()],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=settings.home(),
         )  # fmt: skip
     finally:

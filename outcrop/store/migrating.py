@@ -21,9 +21,9 @@ def migrate(connection: Connection) -> list[str]:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-    if inspect(connection).has_table("alembic_version"):
-        if connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == REVISION:
-            return []
+    made = inspect(connection).has_table("alembic_version")
+    if made and connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == REVISION:
+        return []
     return _run_missing(connection)
 
 

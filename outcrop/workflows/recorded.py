@@ -9,7 +9,7 @@ from typing import Any
 
 from outcrop.core import settings
 from outcrop.core.errors import JobFailed
-from outcrop.core.events import Event, Listener, StopRequested
+from outcrop.core.events import Listener, StopRequested
 from outcrop.core.files import check_target
 from outcrop.jobs import controller
 from outcrop.jobs.controller import ControllerSpec
@@ -17,7 +17,7 @@ from outcrop.jobs.foreground import Recorder
 from outcrop.jobs.queue import JobRequest, Queue
 from outcrop.jobs.slots import preferred_device
 from outcrop.models.folder import find_model
-from outcrop.workflows.job import VERBS, StopSwitch, failure
+from outcrop.workflows.job import StopSwitch, failure
 from outcrop.workflows.run_folder import JOB
 
 IDLE_S = 60.0
@@ -45,7 +45,6 @@ def submit(verb: str, arguments: Mapping[str, Any]) -> Submitted:
 
     Raises UserErrors for what can be seen to be wrong without reading the data: the target, the base model.
     """
-    VERBS.load(verb) if verb not in VERBS else None
     check_target(Path(arguments["to"]), overwrite=arguments.get("overwrite", False))
     if arguments.get("base"):
         find_model(arguments["base"])

@@ -48,9 +48,7 @@ def test_a_job_that_many_want_is_claimed_once(queue: Queue, database_url: str) -
     def race(number: int) -> None:
         mine = Queue.open(database_url)
         start.wait()
-        for job_id in ids:
-            if mine.claim(job_id, {"pid": number}, LONG_S):
-                won.append((job_id, number))
+        won.extend((job_id, number) for job_id in ids if mine.claim(job_id, {"pid": number}, LONG_S))
         mine.database.close()
 
     racers = [threading.Thread(target=race, args=(number,)) for number in range(4)]

@@ -21,9 +21,9 @@ PIECE = 1 << 16
 
 
 class Child:
-    """Runs `python -m module` with the number of its reporting pipe as the argument, until it ends or is killed.
+    """Runs `python -P -m module` with the number of its reporting pipe as the argument, until it ends or is killed.
 
-    environment: variables added to our own; kept_open: descriptors that it shall hold as long as it lives.
+    directory: its working folder, from which nothing is imported; environment: variables added to our own; kept_open: descriptors that it shall hold as long as it lives.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Child:
     ) -> None:
         receiving, reporting = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(reporting)],
+            [sys.executable, "-P", "-m", module, str(reporting)],
             cwd=directory, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}, process_group=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             pass_fds=(reporting, *kept_open),
