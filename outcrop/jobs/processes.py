@@ -19,7 +19,8 @@ def identity(pid: int) -> dict[str, Any]:
 
 def is_running(process: Mapping[str, Any]) -> bool:
     """Whether the process of an identity is alive on this machine, as far as this machine can tell."""
-    return bool(process["start"]) and identity(process["pid"]) == dict(process)
+    now = identity(process["pid"])
+    return bool(process["start"]) and all(process[name] == value for name, value in now.items())
 
 
 def kill_group(process: Mapping[str, Any]) -> bool:

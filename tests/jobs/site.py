@@ -25,6 +25,13 @@ class Site:
         self.controller = Controller(self.spec)
         self.queue: Queue = self.controller.queue
 
+    def close(self) -> None:
+        """End what is left of the controller: its runners, its connections."""
+        for started in self.controller._runners.values():
+            started.process.kill()
+            started.process.wait()
+        self.queue.database.close()
+
     def submit(self, name: str = "out", **arguments: Any) -> str:
         """Queue a counting job that makes the folder of this name."""
         arguments = {"to": name, "steps": 5} | arguments

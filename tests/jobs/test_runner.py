@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,14 +18,29 @@ from outcrop.jobs.processes import identity
 from outcrop.jobs.runners.local import RunnerTask
 from outcrop.jobs.states import State
 from tests.jobs.site import Site, is_alive
+from tests.support.queues import PostgresServer
 
 MANY = 400
 """Steps of a job that would take longer than the test needs."""
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path)
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Makes sites that are closed at the end; without a URL on SQLite."""
+    made: list[Site] = []
+
+    def make(url: str = "", **options: Any) -> Site:
+        made.append(Site(url or f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    return make_site()
 
 
 def test_a_job_is_done_and_all_of_it_is_told(site: Site) -> None:
@@ -80,8 +97,8 @@ def test_stopping_writes_a_checkpoint_and_resuming_goes_on_from_it(site: Site) -
     assert site.steps() == list(range(1, len(site.steps()) + 1))
 
 
-def test_a_trainer_that_does_not_stop_in_time_is_ended(tmp_path: Path) -> None:
-    site = Site(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, grace_s=0)
+def test_a_trainer_that_does_not_stop_in_time_is_ended(make_site: Callable[..., Site]) -> None:
+    site = make_site(grace_s=0)
     job_id = site.submit(steps=2, seconds=1000)
     site.until(lambda: site.queue.get(job_id).progress)
     _, trainer = site.pids(job_id)
@@ -113,8 +130,8 @@ def test_a_killed_trainer_is_followed_by_another_attempt(site: Site) -> None:
     assert sorted(set(site.steps())) == list(range(1, 21))
 
 
-def test_a_killed_runner_takes_its_trainer_along_and_the_slot_is_free_only_then(tmp_path: Path) -> None:
-    site = Site(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, lease_s=3)
+def test_a_killed_runner_takes_its_trainer_along_and_the_slot_is_free_only_then(make_site: Callable[..., Site]) -> None:
+    site = make_site(lease_s=3)
     job_id = site.submit(steps=30, seconds=0.05)
     site.until(site.trains(job_id))
     runner, trainer = site.pids(job_id)
@@ -128,8 +145,10 @@ def test_a_killed_runner_takes_its_trainer_along_and_the_slot_is_free_only_then(
     assert sorted(set(site.steps())) == list(range(1, 31))
 
 
-def test_a_stopped_runner_loses_its_trainer_with_its_lease_and_its_late_writes_are_fenced(tmp_path: Path) -> None:
-    site = Site(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, lease_s=6)
+def test_a_stopped_runner_loses_its_trainer_with_its_lease_and_its_late_writes_are_fenced(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(lease_s=6)
     job_id = site.submit(steps=MANY, seconds=0.2)
     task = RunnerTask(database=site.spec.database, job_id=job_id, spec=site.spec.runner)
     # As on another machine: started by nobody here, so nobody here can end it.
@@ -156,8 +175,8 @@ def test_a_stopped_runner_loses_its_trainer_with_its_lease_and_its_late_writes_a
     assert current.beat() is False
 
 
-def test_the_controller_ends_a_stopped_runner_of_its_own_machine(tmp_path: Path) -> None:
-    site = Site(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, lease_s=4)
+def test_the_controller_ends_a_stopped_runner_of_its_own_machine(make_site: Callable[..., Site]) -> None:
+    site = make_site(lease_s=4)
     job_id = site.submit(steps=30, seconds=0.05)
     site.until(site.trains(job_id))
     runner, trainer = site.pids(job_id)
@@ -168,8 +187,8 @@ def test_the_controller_ends_a_stopped_runner_of_its_own_machine(tmp_path: Path)
     assert site.queue.get(job_id).state == State.SUCCEEDED
 
 
-def test_two_controllers_start_one_attempt(database_url: str, tmp_path: Path) -> None:
-    first, second = (Site(database_url, tmp_path, slots=2) for _ in range(2))
+def test_two_controllers_start_one_attempt(database_url: str, make_site: Callable[..., Site]) -> None:
+    first, second = (make_site(database_url, slots=2) for _ in range(2))
     job_id = first.submit(steps=5)
     first.controller.turn()
     second.controller.turn()
@@ -192,8 +211,8 @@ def test_an_attempt_that_was_done_but_could_not_say_so_is_not_done_again(site: S
     assert site.steps() == [1, 2, 3]
 
 
-def test_a_job_outlives_the_crash_of_its_database(postgres, tmp_path: Path) -> None:
-    site = Site(postgres.url("crash"), tmp_path, lease_s=20)
+def test_a_job_outlives_the_crash_of_its_database(postgres: PostgresServer, make_site: Callable[..., Site]) -> None:
+    site = make_site(postgres.url("crash"))
     job_id = site.submit(steps=40, seconds=0.1)
     site.until(site.trains(job_id))
     postgres.kill()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,11 @@ class PostgresServer:
         self._run("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
 
     def kill(self) -> None:
-        """End the server as a crash would; its children end with it."""
-        os.kill(int((self.folder / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        """End the server and its processes, which would keep its memory from the next one, as a crash would."""
+        server = int((self.folder / "postmaster.pid").read_text().split()[0])
+        os.killpg(server, signal.SIGKILL)
+        while Path(f"/proc/{server}").exists():
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """End the server."""

@@ -23,7 +23,8 @@ PIECE = 1 << 16
 class Child:
     """Runs `python -P -m module` with the number of its reporting pipe as the argument, until it ends or is killed.
 
-    directory: its working folder, from which nothing is imported; environment: variables added to our own; kept_open: descriptors that it shall hold as long as it lives.
+    directory: its working folder, from which nothing is imported; environment: variables added to our own;
+    kept_open: descriptors that it shall hold as long as it lives.
     """
 
     def __init__(
