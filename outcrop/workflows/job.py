@@ -21,7 +21,7 @@ from outcrop.core.events import Event, Listener, StopRequested
 from outcrop.jobs.policies import Reason, reason_of
 from outcrop.jobs.progress import json_ready
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.run_folder import JOB, is_of_job
+from outcrop.workflows.run_folder import JOB, RESULT, is_of_job
 
 Verb = Callable[..., Any]
 
@@ -46,7 +46,7 @@ def perform(
     """
     target = Path(arguments["to"])
     if is_of_job(target, job_id):
-        return json.loads((target / "result.json").read_text("utf-8"))
+        return json.loads((target / RESULT).read_text("utf-8"))
     before = JOB.set(job_id)
     try:
         result = verbs.load(verb)(**arguments, listener=listener)

@@ -77,15 +77,20 @@ def run_folder(
             if kept or isinstance(error, KeyboardInterrupt):
                 error.add_note(_kept(partial, kept))
             raise
-        for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
-            leftover.unlink()
-        for folder in ("checkpoints", "tokens"):
-            shutil.rmtree(partial / RUN / folder, ignore_errors=True)
-        for file in partial.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written with no rights for others
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(partial, target)
+        _finish(partial, target)
+
+
+def _finish(partial: Path, target: Path) -> None:
+    """Remove what only a run needs, and put the rest in its place."""
+    for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
+        leftover.unlink()
+    for folder in ("checkpoints", "tokens"):
+        shutil.rmtree(partial / RUN / folder, ignore_errors=True)
+    for file in partial.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written with no rights for others
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(partial, target)
 
 
 def _checkpoints(partial: Path) -> list[Path]:
