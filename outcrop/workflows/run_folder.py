@@ -123,7 +123,7 @@ def _locked(partial: Path) -> Iterator[None]:
 
 def _begun(partial: Path) -> bool:
     """Whether a run left anything there but its lock: one killed before it began is no reason to ask."""
-    return any(path.name != LOCK and not path.is_dir() for path in partial.rglob("*"))
+    return any(path not in (partial / RUN, partial / RUN / LOCK) for path in partial.rglob("*"))
 
 
 def _empty(partial: Path) -> None:
