@@ -88,17 +88,20 @@ def job_logs(
     told: list[StoredEvent] = []
     player = Player()
     while True:
-        state = queue.get(job_id).state  # before the events, so that none is missed
+        found = queue.get(job_id)  # before the events, so that none is missed
         for stored in queue.events(job_id, after):
             told.append(stored)
             after = stored.number
             if output == "text":
                 player.play(stored)
-        if not follow or state not in LIVE:
+        if not follow or found.state not in LIVE:
             break
         time.sleep(POLL_S)
     if output == "json":
-        print_json({"job": job_id, "state": state, "after": after, "events": [stored._asdict() for stored in told]})
+        events = [stored._asdict() for stored in told]
+        print_json({"job": job_id, "state": found.state, "after": after, "events": events})
+    elif found.error:
+        result_console().print(_error(found.error))
 
 
 @app.command("stop", cls=Command)
@@ -133,6 +136,12 @@ def _say(job_id: str, state: str, output: str) -> None:
         print_json({"job": job_id, "state": state})
     else:
         result_console().print(Text.assemble("Job ", (job_id, "bold"), f" is {state}."))
+
+
+def _error(error: dict[str, Any]) -> Text:
+    """Why the last attempt failed, and what to do."""
+    text = Text.assemble(("error", "bold red"), ": ", (visible(error["message"]), "bold"))
+    return text.append(f"\n  → {visible(error['remedy'])}", "green") if error.get("remedy") else text
 
 
 def _facts(job: JobRow) -> dict[str, Any]:

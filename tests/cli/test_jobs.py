@@ -15,6 +15,7 @@ from outcrop.core import settings
 from outcrop.core.errors import Diverged
 from outcrop.jobs import controller
 from outcrop.jobs.controller import ControllerSpec
+from outcrop.jobs.policies import Reason
 from outcrop.jobs.queue import JobRequest, Queue
 from outcrop.workflows import recorded
 from outcrop.workflows.run_folder import JOB
@@ -220,3 +221,12 @@ def test_stop_and_resume(command, queue: Queue, asked_for) -> None:
     assert len(asked_for) == 1
     assert command("jobs", "resume", made).exit_code == 2
     assert "controller was started" in command("jobs", "resume").stdout
+
+
+def test_logs_end_with_the_error_of_a_job_that_failed(command, queue: Queue) -> None:
+    made = queue.submit(JobRequest("tune", {"to": "out"}, "out", "/"))
+    lease = queue.claim(made, {"pid": 1}, 600)
+    assert lease is not None
+    lease.fail(Reason.USER_ERROR, {"code": "data", "message": "1 error in the data.", "remedy": "Mend line 3."})
+    shown = command("jobs", "logs", made, "--follow").stdout
+    assert shown.rstrip().endswith("error: 1 error in the data.\n  → Mend line 3.")
