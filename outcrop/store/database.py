@@ -57,8 +57,12 @@ class Database:
         Raises UsageError for a URL that names no database, StoreUnavailable where it cannot be reached.
         """
         database = cls(_engine(_parse(url), wait_s))
-        with database.transaction() as connection:
-            migrate(connection)
+        try:
+            with database.transaction() as connection:
+                migrate(connection)
+        except BaseException:
+            database.close()
+            raise
         return database
 
     @property
