@@ -20,7 +20,7 @@ for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_A
 settings.register_profile("outcrop", deadline=None, derandomize=True, database=None)
 settings.load_profile("outcrop")
 
-pytest_plugins = ["tests.support.fixtures"]
+pytest_plugins = ["tests.support.fixtures", "tests.support.queues"]
 
 TIERS = ("contract", "e2e", "gpu", "slow")
 

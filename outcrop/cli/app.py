@@ -24,14 +24,17 @@ from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.pretrain import pretrain
 from outcrop.cli.tune import tune
 from outcrop.cli.version import show_versions, versions
+from outcrop.cli.workflows import missing_dependency
 from outcrop.core.catalog import Catalog
 from outcrop.core.errors import JobFailed, OutcropError, UsageError, did_you_mean
 from outcrop.core.invocation import command_line
 
-GROUPS: Catalog[typer.Typer] = Catalog("group of commands", {"data": "outcrop.cli.data:app"})
+GROUPS: Catalog[typer.Typer] = Catalog(
+    "group of commands", {"data": "outcrop.cli.data:app", "jobs": "outcrop.cli.jobs:app"}
+)
 """Commands whose files need more than help may load."""
 
-ORDER = ("demo", "data", "tune", "pretrain", "evaluate", "generate", "models", "version")
+ORDER = ("demo", "data", "tune", "pretrain", "evaluate", "generate", "models", "jobs", "version")
 """The verbs, as help lists them."""
 
 MACHINE_FAULTS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -69,7 +72,11 @@ class LazyGroup(CommandGroup):
 
     def _load(self) -> None:
         if not self.commands:
-            self.commands.update(get_group(GROUPS.load(str(self.name))).commands)
+            try:
+                group = GROUPS.load(str(self.name))
+            except ModuleNotFoundError as error:
+                raise missing_dependency(error, f"outcrop {self.name}") from error
+            self.commands.update(get_group(group).commands)
 
 
 class Root(CommandGroup):
@@ -184,6 +191,10 @@ app.add_typer(
 app.add_typer(
     models.app, name="models", rich_help_panel=USE, help="The base models at hand, and what is known of a model."
 )
+app.add_typer(
+    typer.Typer(cls=LazyGroup, no_args_is_help=True), name="jobs", rich_help_panel=USE,
+    help="What was queued with --detach, or recorded: list, follow, stop and resume it.",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -122,6 +122,12 @@ def stopped_line(event: Event) -> Text:
     return Text(" ".join(part for part in parts if part))
 
 
+def job_line(event: Event) -> Text:
+    """A job changed its state."""
+    reason = f" ({event['reason']})" if event.get("reason") else ""
+    return Text(f"Attempt {event['attempt']}: {event['state']}{reason}.", "bold")
+
+
 def finished_line(event: Event) -> Text:
     """What training took, and how far off the estimate was."""
     line = Text(f"Trained {event['steps']:,} steps in {minutes(event['minutes'])}{_peak_memory(event)}")

@@ -42,6 +42,9 @@ TestOption = Annotated[
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --to.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --to.")]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Queue it as a job and return at once: see outcrop jobs.")
+]
 MapOption = Annotated[
     str,
     typer.Option(

@@ -11,6 +11,7 @@ from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
 from outcrop.cli.options import (
     MODEL_WORDS,
     DataOption,
+    DetachOption,
     DropOption,
     FormatOption,
     MapOption,
@@ -53,6 +54,7 @@ def pretrain(
     drop_bad_rows: DropOption = False,
     overwrite: OverwriteOption = False,
     resume: ResumeOption = False,
+    detach: DetachOption = False,
     verbose: VerboseOption = False,
     output: OutputOption = "text",
 ) -> None:
@@ -65,7 +67,7 @@ def pretrain(
         remedy = "Give --base MODEL to continue from a model, or --from-scratch SHAPE.toml to make a new one."
         raise UsageError("Neither --base nor --from-scratch is given." if base is None else both, remedy)
     run(
-        "pretrain", output, verbose,
+        "pretrain", output, verbose, detach=detach,
         base=base, data=data, to=str(to), from_scratch=str(from_scratch or ""), validation=validation or [],
         general=general or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,

@@ -56,6 +56,8 @@ class Progress(ABC):
             "warning": lambda event: self.say(event_text.warning_line(event)),
             "stopped": lambda event: self.say(event_text.stopped_line(event)),
             "finished": self.on_finished,
+            "output": lambda event: self.say(Text(visible(event["line"]))),
+            "job": lambda event: self.say(event_text.job_line(event)),
         }
 
     def __enter__(self) -> Self:

@@ -6,6 +6,7 @@ from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
 from outcrop.cli.options import (
     BaseOption,
     DataOption,
+    DetachOption,
     DropOption,
     FormatOption,
     MapOption,
@@ -38,6 +39,7 @@ def tune(
     drop_bad_rows: DropOption = False,
     overwrite: OverwriteOption = False,
     resume: ResumeOption = False,
+    detach: DetachOption = False,
     verbose: VerboseOption = False,
     output: OutputOption = "text",
 ) -> None:
@@ -47,7 +49,7 @@ def tune(
     and keeps the best weights in --to.
     """
     run(
-        "tune", output, verbose,
+        "tune", output, verbose, detach=detach,
         base=base, data=data, to=str(to), validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
         columns=columns, template=template, roles=roles, format=record_format,

@@ -8,10 +8,17 @@ from typing import Any
 from outcrop.cli.console import Output, message_console, print_json, result_console
 from outcrop.cli.progress import progress
 from outcrop.cli.results import render
+from outcrop.core import settings
 from outcrop.core.catalog import Catalog
 from outcrop.core.errors import MissingDependency
+from outcrop.core.events import Listener
 
 Workflow = Callable[..., Any]
+
+JOB_VERBS = ("tune", "pretrain")
+"""Verbs that are jobs: queued with --detach, recorded otherwise."""
+EXTRAS = {"sqlalchemy": "server", "alembic": "server", "psycopg": "postgres", "obstore": "s3"}
+"""The extra that brings a package, where it is not train."""
 
 WORKFLOWS: Catalog[Workflow] = Catalog(
     "workflow",
@@ -26,6 +33,8 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "restore": "outcrop.workflows.anonymise:restore",
         "entity-model": "outcrop.models.entities:EntityModel",
         "show-mask": "outcrop.workflows.show_mask:show_mask",
+        "record": "outcrop.workflows.recorded:record",
+        "submit": "outcrop.workflows.recorded:submit",
     },
 )
 
@@ -35,18 +44,41 @@ def load(name: str) -> Workflow:
     try:
         return WORKFLOWS.load(name)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "outcrop"):
-            raise
-        raise MissingDependency.of(package, "train", f"outcrop {name}") from error
+        raise missing_dependency(error, f"outcrop {name}") from error
 
 
-def run(name: str, output: Output, verbose: bool, **arguments: Any) -> None:
-    """Call a workflow with progress on stderr, and print its result on stdout."""
-    with progress(message_console(), verbose=verbose) as listener:
-        listener({"event": "stage", "title": "Loading the libraries"})
-        result = load(name)(**arguments, listener=listener)
+def missing_dependency(error: ModuleNotFoundError, purpose: str) -> Exception:
+    """What is to be raised for a module that is missing: a MissingDependency, or the error where it is ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "outcrop"):
+        return error
+    return MissingDependency.of(package, EXTRAS.get(package, "train"), purpose)
+
+
+def run(name: str, output: Output, verbose: bool, *, detach: bool = False, **arguments: Any) -> None:
+    """Call a workflow with progress on stderr, and print its result on stdout.
+
+    detach: queue it as a job instead. Where there is a database of jobs, a verb of jobs is recorded in it.
+    """
+    if detach:
+        result = load("submit")(name, arguments)
+    else:
+        with progress(message_console(), verbose=verbose) as listener:
+            listener({"event": "stage", "title": "Loading the libraries"})
+            result = _performed(name, arguments, listener)
     if output == "json":
         print_json(result.as_dict())
     else:
         result_console().print(render(result))
+
+
+def _performed(name: str, arguments: dict[str, Any], listener: Listener) -> Any:
+    workflow = load(name)
+    if name not in JOB_VERBS or not settings.has_database():
+        return workflow(**arguments, listener=listener)
+    try:
+        record = load("record")
+    except MissingDependency as error:
+        listener({"event": "warning", "code": "not-recorded", "message": f"This run is not recorded. {error}"})
+        return workflow(**arguments, listener=listener)
+    return record(name, workflow, arguments, listener)

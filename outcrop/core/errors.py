@@ -8,7 +8,9 @@
     │   └── MissingDependency             an optional package is needed and not installed
     └── JobFailed                exit 1   the work started and could not be finished
         ├── Diverged                      the loss became NaN or exploded
-        └── Unavailable                   an engine that takes no requests now: too many wait, or it is stopping
+        ├── Unavailable                   an engine that takes no requests now: too many wait, or it is stopping
+        ├── StoreUnavailable              the database cannot be reached, or another process keeps it locked
+        └── LeaseLost                     another attempt of the job has taken over, or its time ran out
 
 To add one: derive from the nearest class, set `code`, keep the constructor, raise it with a remedy.
 """
@@ -105,6 +107,18 @@ class Unavailable(JobFailed):
     """An engine takes no requests now: too many wait, or it is stopping. The same request may succeed later."""
 
     code = "unavailable"
+
+
+class StoreUnavailable(JobFailed):
+    """The database cannot be reached, or another process keeps it locked; trying again may help."""
+
+    code = "store-unavailable"
+
+
+class LeaseLost(JobFailed):
+    """This process no longer owns the job that it works on: another attempt does, or its lease ran out."""
+
+    code = "lease-lost"
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

@@ -13,6 +13,8 @@ An event is a JSON-ready dict with "event" (its kind) and that kind's fields:
     warning     code, message
     stopped     step, best_step, reason, message            why training ended
     finished    steps, minutes, peak_memory_gb, estimate_error_percent
+    output      line                                        that a job's process printed
+    job         state, attempt, reason                      a job changed its state
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ Event = dict[str, Any]
 
 Listener = Callable[[Event], None]
 """Whoever wants to know: a terminal, a journal, a test."""
+
+
+class StopRequested(Exception):
+    """Raised by a listener to end the work: training writes a checkpoint first, if it is told at a step."""
 
 
 def ignore(event: Event) -> None:

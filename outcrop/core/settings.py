@@ -7,8 +7,24 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """OUTCROP_HOME: where ledgers and registered models live (default ~/.outcrop)."""
+    """OUTCROP_HOME: where ledgers, jobs and registered models live (default ~/.outcrop)."""
     return Path(os.environ.get("OUTCROP_HOME", "~/.outcrop")).expanduser()
+
+
+def database() -> str:
+    """OUTCROP_DATABASE: URL of the database of jobs (default: the SQLite file outcrop.db in OUTCROP_HOME)."""
+    return os.environ.get("OUTCROP_DATABASE", "") or f"sqlite:///{home().absolute() / 'outcrop.db'}"
+
+
+def has_database() -> bool:
+    """Whether there is a database of jobs: one was named, or an earlier command made it."""
+    return bool(os.environ.get("OUTCROP_DATABASE")) or (home() / "outcrop.db").exists()
+
+
+def processor_jobs() -> int:
+    """OUTCROP_JOBS: jobs that may run at once without a GPU (default 1: each uses all processors)."""
+    given = os.environ.get("OUTCROP_JOBS", "")
+    return int(given) if given.isdigit() else 1
 
 
 def threads() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from outcrop.core.errors import Diverged, UsageError
-from outcrop.core.events import Listener
+from outcrop.core.events import Listener, StopRequested
 from outcrop.training import checkpoints
 from outcrop.training.batches import BatchPlan, Example
 from outcrop.training.checkpoints import BestWeights, Checkpoint
@@ -140,7 +140,10 @@ class TrainingRun:
         )
 
     def _advance(self) -> Stop | None:
-        """A step and what is due after it; returns why training should end, if it should."""
+        """A step and what is due after it; returns why training should end, if it should.
+
+        Raises StopRequested, after a checkpoint, where the listener did and there are steps left.
+        """
         progress = self.progress
         start = time.perf_counter()
         rate = self._rate(progress.step)
@@ -149,11 +152,17 @@ class TrainingRun:
         progress.step += 1
         if problem := progress.watch.check(result.loss, result.gradient_norm):
             return self._diverged(problem)
-        self._report(result, rate, time.perf_counter() - start)
+        interruption = None
+        try:
+            self._report(result, rate, time.perf_counter() - start)
+        except StopRequested as request:
+            interruption = request
         stop = self._evaluate() if self._evaluation_due() else None
-        due = time.perf_counter() - self.saved >= self.spec.checkpoint_minutes * 60
+        due = interruption or time.perf_counter() - self.saved >= self.spec.checkpoint_minutes * 60
         if stop is None and due and progress.step < progress.total:
             self._save()
+            if interruption:
+                raise interruption
         return stop
 
     def _rate(self, step: int) -> float:
@@ -281,7 +290,7 @@ class TrainingRun:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a resumed run to be the run that it resumes."""
-        parameters = self.spec.model_dump(exclude={"checkpoint_minutes"})
+        parameters = self.spec.model_dump(exclude={"checkpoint_minutes", "micro_batch_tokens"})
         return {**self.task.identity, **parameters, "dtype": str(self.engine.flat.compute.dtype)}
 
     def _refuse_changes(self, stored: dict[str, Any]) -> None:

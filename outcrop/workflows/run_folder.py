@@ -7,11 +7,12 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
-from outcrop.core.files import check_target, unusable_target
+from outcrop.core.files import check_target, unusable_target, write_atomic
 
 RUN, RESULT = "run", "result.json"
 """Inside the target: a folder with journal, metrics and resolved parameters, and what the run ends with.
@@ -23,6 +24,23 @@ STAGES = "stages"
 
 LOCK = "lock"
 """Locked by the process that works here; the system lets go of it when that process ends, however it ends."""
+
+MARK = "job"
+"""Holds the id of the job that works here, or worked."""
+
+JOB: ContextVar[str] = ContextVar("JOB", default="")
+"""The id of the job that runs now, if it is one: it finds its own unfinished run, and goes on with it by itself."""
+
+
+def is_of_job(folder: Path, job_id: str) -> bool:
+    """Whether a run's folder, finished or not, is of this job."""
+    mark = folder / RUN / MARK
+    return bool(job_id) and mark.is_file() and mark.read_text() == job_id
+
+
+def partial_of(target: Path) -> Path:
+    """Where a run works until `target` can be made of it."""
+    return target.with_name(f"{target.name}.partial")
 
 
 @contextmanager
@@ -39,8 +57,9 @@ def run_folder(
     if resume and not overwrite and (target / RESULT).is_file():
         raise UsageError(f"The run in {target} is finished: there is nothing to resume.", "Give another --to.")
     check_target(target, overwrite=overwrite, inputs=inputs)
-    partial = target.with_name(f"{target.name}.partial")
-    if partial.exists() and not (resume or overwrite):
+    partial = partial_of(target)
+    resume = resume or is_of_job(partial, JOB.get())
+    if _begun(partial) and not (resume or overwrite):
         raise UsageError(
             f"There is an unfinished run: {partial}.", "Continue it with --resume, or start anew with --overwrite."
         )
@@ -50,6 +69,8 @@ def run_folder(
         elif not _kept(partial):
             message = f"There is no checkpoint in {partial}: nothing is resumed, the run starts from the beginning."
             listener({"event": "warning", "code": "nothing-to-resume", "message": message})
+        if JOB.get():
+            write_atomic(partial / RUN / MARK, JOB.get())
         try:
             yield partial
         except BaseException as error:
@@ -105,6 +126,11 @@ def _locked(partial: Path) -> Iterator[None]:
             remedy = "Wait for it, or give another --to."
             raise UsageError(f"Another process is at work in {partial}.", remedy) from None
         yield
+
+
+def _begun(partial: Path) -> bool:
+    """Whether a run left anything there but its lock: one killed before it began is no reason to ask."""
+    return any(path not in (partial / RUN, partial / RUN / LOCK) for path in partial.rglob("*"))
 
 
 def _empty(partial: Path) -> None:

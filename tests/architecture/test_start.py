@@ -8,12 +8,13 @@ from pathlib import Path
 from tests.architecture.package import MODULES, python
 
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scipy", "sklearn", "sacrebleu", "rouge_score")
+SERVER = ("sqlalchemy", "alembic", "psycopg", "obstore")
 
 BLOCK = f"""
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {HEAVY}:
+        if name.split(".")[0] in {HEAVY + SERVER}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
 """
@@ -28,7 +29,7 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-print("LOADED", *(set(sys.modules) & set({HEAVY})))
+print("LOADED", *(set(sys.modules) & set({HEAVY + SERVER})))
 """)
     assert run.returncode == 0, run.stderr
     assert run.stdout.rstrip().splitlines()[-1] == "LOADED"
@@ -88,3 +89,10 @@ main()
     assert "pip install" in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
     assert not out.exists()
+
+
+def test_jobs_without_their_extra_say_what_to_install() -> None:
+    run = python(BLOCK + 'sys.argv = ["outcrop", "jobs", "list"]\nfrom outcrop.cli.app import main\nmain()')
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert "outcrop[server]" in run.stderr
+    assert "Traceback" not in run.stderr

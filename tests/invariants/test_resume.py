@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from outcrop.core.errors import JobFailed, UsageError
-from outcrop.core.events import Event
+from outcrop.core.events import Event, StopRequested
 from tests.support.small_run import run, run_in_child
 
 FULL = {"dropout": 0.1, "checkpoint_minutes": 0}
@@ -197,3 +197,36 @@ def test_a_journal_that_lost_its_end_is_refused(tmp_path: Path) -> None:
     truncate(tmp_path / "journal.jsonl")
     with pytest.raises(JobFailed, match="journal lost its end"):
         run(tmp_path, epochs=1)
+
+
+@pytest.mark.parametrize("step", [1, 6, 7])
+def test_a_run_that_is_asked_to_stop_leaves_a_checkpoint_of_that_step(step: int, tmp_path: Path) -> None:
+    def listen(event: Event) -> None:
+        if event["event"] == "step" and event["step"] == step:
+            raise StopRequested
+
+    outcome, weights = run(tmp_path / "whole", epochs=2)
+    with pytest.raises(StopRequested):
+        run(tmp_path / "stopped", listen, epochs=2)
+    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir()] == [f"step-{step:08d}"]
+    again, resumed = run(tmp_path / "stopped", epochs=2)
+    assert torch.equal(resumed, weights)
+    assert (again.best_step, again.steps, again.after) == (outcome.best_step, outcome.steps, outcome.after)
+    whole, stopped = ((tmp_path / name / "journal.jsonl").read_bytes() for name in ("whole", "stopped"))
+    assert stopped == whole
+
+
+def test_a_request_to_stop_at_the_last_step_comes_too_late(tmp_path: Path) -> None:
+    def listen(event: Event) -> None:
+        if event["event"] == "step" and event["step"] == event["steps"]:
+            raise StopRequested
+
+    outcome, _ = run(tmp_path, listen, epochs=1)
+    assert outcome.reason == "finished"
+
+
+def test_smaller_micro_batches_may_go_on_with_the_run(tmp_path: Path) -> None:
+    _, weights = run(tmp_path / "whole", epochs=2)
+    stopped_at(7, tmp_path / "killed", epochs=2)
+    _, resumed = run(tmp_path / "killed", epochs=2, micro_batch_tokens=16)
+    assert torch.allclose(resumed, weights, atol=1e-4)

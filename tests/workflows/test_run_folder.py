@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from outcrop.core.errors import UsageError
 from outcrop.core.files import staged_folder
-from outcrop.workflows.run_folder import RESULT, RUN, run_folder
+from outcrop.workflows.run_folder import JOB, RESULT, RUN, is_of_job, run_folder
 
 
 def test_a_run_that_ends_well_becomes_its_target_without_the_lock(tmp_path: Path) -> None:
@@ -111,4 +114,51 @@ def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
         pytest.raises(UsageError, match="finished: there is nothing to resume"),
         run_folder(str(tmp_path / "out"), overwrite=False, resume=True),
     ):
+        pass
+
+
+@contextmanager
+def working_for(job_id: str) -> Iterator[None]:
+    """Work in the context of a job."""
+    before = JOB.set(job_id)
+    yield
+    JOB.reset(before)
+
+
+class Ended(Exception):
+    """Stands for the end of a process."""
+
+
+def leave_unfinished(target: str, job_id: str) -> None:
+    """What an attempt of a job leaves behind that was ended after a checkpoint."""
+    with (
+        working_for(job_id),
+        contextlib.suppress(Ended),
+        run_folder(target, overwrite=False, resume=False) as folder,
+    ):
+        (folder / "run" / "checkpoints" / "step-1").mkdir(parents=True)
+        (folder / "run" / "checkpoints" / "step-1" / "state").write_text("1")
+        raise Ended
+
+
+def test_a_job_goes_on_with_its_own_unfinished_run_and_with_no_other(tmp_path: Path) -> None:
+    target = str(tmp_path / "out")
+    leave_unfinished(target, "first")
+    with (
+        working_for("second"),
+        pytest.raises(UsageError, match="unfinished"),
+        run_folder(target, overwrite=False, resume=False),
+    ):
+        pass
+    with working_for("first"), run_folder(target, overwrite=False, resume=False) as folder:
+        assert (folder / "run" / "checkpoints" / "step-1").exists()
+    assert is_of_job(tmp_path / "out", "first")
+    assert not is_of_job(tmp_path / "out", "second")
+    assert not is_of_job(tmp_path / "out", "")
+
+
+def test_a_run_that_was_ended_before_it_began_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "out.partial" / "run").mkdir(parents=True)
+    (tmp_path / "out.partial" / "run" / "lock").touch()
+    with run_folder(str(tmp_path / "out"), overwrite=False, resume=False):
         pass

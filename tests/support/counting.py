@@ -1,0 +1,75 @@
+"""A verb of jobs that needs no torch: it counts to `steps` in a run folder, with a checkpoint at every step.
+
+Every step is written to `history` beside the target, so that a test sees who trained what, and how often.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from outcrop.core.catalog import Catalog
+from outcrop.core.errors import Diverged, UsageError
+from outcrop.core.events import Listener, StopRequested, ignore
+from outcrop.core.files import write_atomic
+from outcrop.workflows import job
+from outcrop.workflows.run_folder import RUN, run_folder
+
+FAILURES = {
+    "diverged": Diverged("The loss became NaN."),
+    "user-error": UsageError("No such file."),
+    "bug": ZeroDivisionError("division by zero"),
+    "out-of-memory": MemoryError(),
+}
+
+
+def count(
+    to: str,
+    *,
+    steps: int,
+    seconds: float = 0.01,
+    fail: str = "",
+    fail_above: int = 0,
+    settings: dict[str, Any] | None = None,
+    sources: dict[str, str] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    listener: Listener = ignore,
+) -> dict[str, Any]:
+    """Count. fail: the error to end with at half of the steps; fail_above: only with larger micro-batches."""
+    tokens = (settings or {}).get("micro_batch_tokens", 4096)
+    with run_folder(to, overwrite=overwrite, resume=resume) as folder:
+        listener({"event": "stage", "title": "Counting"})
+        newest = max((int(path.name[5:]) for path in (folder / RUN / "checkpoints").glob("step-*")), default=0)
+        if newest:
+            listener({"event": "resumed", "step": newest})
+        sys.stderr.write(f"counting from {newest}\n")
+        for step in range(newest + 1, steps + 1):
+            time.sleep(seconds)
+            if fail and step > steps // 2 and tokens > fail_above:
+                raise FAILURES[fail]
+            told: BaseException | None = None
+            try:
+                listener({"event": "step", "step": step, "steps": steps, "epoch": 1, "loss": 1 / step, "eta_s": 1.0})
+            except StopRequested as request:
+                told = request
+            (folder / RUN / "checkpoints").mkdir(exist_ok=True)
+            with Path(f"{to}.history").open("a") as history:
+                history.write(f"{os.getpid()} {step}\n")
+            write_atomic(folder / RUN / "checkpoints" / f"step-{step:08d}", str(step))
+            listener({"event": "checkpoint", "step": step})
+            if told and step < steps:
+                raise told
+        result = {"model": to, "steps": steps, "micro_batch_tokens": tokens}
+        write_atomic(folder / "result.json", json.dumps(result))
+    return result
+
+
+VERBS: Catalog[Any] = Catalog("verb of the tests", {"count": "tests.support.counting:count"})
+
+if __name__ == "__main__":
+    sys.exit(job.main(sys.argv[1], VERBS))
