@@ -24,12 +24,19 @@ def spec(url: str, trainer: str, slots: int) -> ControllerSpec:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_jobs_and_eight_kills(database_url: str, tmp_path: Path) -> None:
+    # The last two jobs hold until the last kill, so that on no machine all are done before it.
+    release = tmp_path / "release"
     requests = [
-        JobRequest("count", {"to": f"out-{n}", "steps": 30, "seconds": 0.1}, f"out-{n}", str(tmp_path))
+        JobRequest(
+            "count",
+            {"to": f"out-{n}", "steps": 30, "seconds": 0.1, "hold": str(release) if n >= 8 else ""},
+            f"out-{n}",
+            str(tmp_path),
+        )
         for n in range(10)
     ]
     killer = Killer(spec(database_url, "tests.support.counting", 2), requests)
-    killer.run(KILLS, pause_s=2)
+    killer.run(KILLS, pause_s=2, release=release)
     assert killer.killed.total() == KILLS
     for number, job_id in enumerate(killer.jobs):
         job = killer.queue.get(job_id)

@@ -34,13 +34,15 @@ def count(
     seconds: float = 0.01,
     fail: str = "",
     fail_above: int = 0,
+    hold: str = "",
     settings: dict[str, Any] | None = None,
     sources: dict[str, str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     listener: Listener = ignore,
 ) -> dict[str, Any]:
-    """Count. fail: the error to end with at half of the steps; fail_above: only with larger micro-batches."""
+    """Count. fail: the error to end with at half of the steps; fail_above: only with larger micro-batches; hold: the
+    file without which the last step does not begin."""
     tokens = (settings or {}).get("micro_batch_tokens", 4096)
     with run_folder(to, overwrite=overwrite, resume=resume) as folder:
         listener({"event": "stage", "title": "Counting"})
@@ -50,6 +52,8 @@ def count(
         sys.stderr.write(f"counting from {newest}\n")
         for step in range(newest + 1, steps + 1):
             time.sleep(seconds)
+            while hold and step == steps and not Path(hold).exists():
+                time.sleep(seconds)
             if fail and step > steps // 2 and tokens > fail_above:
                 raise FAILURES[fail]
             told: BaseException | None = None

@@ -29,8 +29,13 @@ class Killer:
         self._random = random.Random(seed)
         self._controller = self._start()
 
-    def run(self, kills: int, pause_s: float, tell: Callable[[str], None] = lambda line: None) -> None:
-        """Kill so often, pause_s seconds apart on average, then let the rest be done. Ends early if all jobs have."""
+    def run(
+        self, kills: int, pause_s: float, tell: Callable[[str], None] = lambda line: None, release: Path | None = None
+    ) -> None:
+        """Kill so often, pause_s seconds apart on average, then make the file `release` and let the rest be done.
+
+        Ends early if all jobs have.
+        """
         try:
             while self._is_working() and self.killed.total() < kills:
                 time.sleep(self._random.expovariate(1 / pause_s))
@@ -38,6 +43,8 @@ class Killer:
                 if pid and self._kill(pid):
                     self.killed[victim] += 1
                     tell(f"kill {self.killed.total()}: {victim} {pid}")
+            if release:
+                release.touch()
             while self._is_working():
                 time.sleep(0.1)
         finally:
