@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from outcrop.core.seeds import derive
-from outcrop.training import objective
 from outcrop.training.batches import Example, micro_batches, total_weight
 from outcrop.training.layout import ROWS, lay_out
 from outcrop.training.methods import hidden_matrices, prepare
+from outcrop.training.objective import CrossEntropy, Objective
 from outcrop.training.optim import Optimizer
 from outcrop.training.scoring import Evaluation, score_rows, summarise
 from outcrop.training.spec import TrainingSpec
@@ -31,11 +31,15 @@ class StepResult(NamedTuple):
 class TrainingEngine:
     """Owns the weights of `model` while it trains. dtype is that of the computation; masters are fp32.
 
+    objective: what is minimised; cross-entropy with the label smoothing of `spec` unless another is given.
     Raises ModelError for a model that cannot be trained, or not by the method of `spec`.
     """
 
-    def __init__(self, model: Any, spec: TrainingSpec, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: Any, spec: TrainingSpec, dtype: torch.dtype, objective: Objective | None = None
+    ) -> None:
         self.model, self.spec = model, spec
+        self.objective = objective or CrossEntropy(spec.label_smoothing)
         parameters = prepare(model, spec)
         self.trunk = Trunk(model, dropout=spec.dropout, recompute=spec.gradient_checkpointing)
         hidden = hidden_matrices(model, parameters) if spec.optimizer == "muon" else ()
@@ -65,12 +69,11 @@ class TrainingEngine:
             if self.spec.dropout or self.spec.lora_dropout:
                 torch.manual_seed(derive(self.spec.seed, "dropout", index, number))
             layout = lay_out(segments, ROWS).to(self.device)
-            hidden = self.trunk(layout)
-            loss, nll = objective.cross_entropy(hidden, self.head, layout, weight, self.spec.label_smoothing)
-            loss.backward()
+            loss = self.objective(self.trunk(layout), self.head, layout, weight)
+            loss.value.backward()
             if len(pieces) > 1:
                 self.optimizer.accumulate()
-            nats, tokens = nats + nll.detach(), tokens + len(layout.ids)
+            nats, tokens = nats + loss.shown.detach(), tokens + len(layout.ids)
         return float(nats), tokens
 
     def evaluate(self, examples: Sequence[Example]) -> Evaluation:

@@ -23,12 +23,22 @@ ROWS, QUERIES, KEYS = 32, 16, 32
 of which the matrix library compiles and keeps a kernel, and softmax on the CPU wants whole vectors of 32 numbers."""
 
 
+class Teaching(NamedTuple):
+    """What a teacher says at each supervised token of a document, in order: tokens [m, K] and their probabilities
+    [m, K], 0 where fewer are kept; rest [m]: the mass of all other tokens."""
+
+    ids: NDArray[Any]
+    probabilities: NDArray[np.float32]
+    rest: NDArray[np.float32]
+
+
 class Segment(NamedTuple):
     """One document of a batch. ids: integers; weights, fp32: weights[i] is the loss weight of predicting ids[i] from
-    what precedes it."""
+    what precedes it; teaching: for students of a teacher."""
 
     ids: NDArray[Any]
     weights: NDArray[np.float32]
+    teaching: Teaching | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,14 @@ class Group:
     query_rows: Tensor
     key_rows: Tensor
     mask: Tensor | None
+
+
+class TeacherRows(NamedTuple):
+    """`Teaching` of a batch: ids [M, K], probabilities [M, K], rest [M]."""
+
+    ids: Tensor
+    probabilities: Tensor
+    rest: Tensor
 
 
 class HeadTables(NamedTuple):
@@ -95,7 +113,8 @@ class Attention:
 class Layout:
     """A micro-batch, flat.
 
-    ids [T], positions [T]; supervised [M]: rows whose next token is a target, ascending; targets [M]; weights [M].
+    ids [T], positions [T]; supervised [M]: rows whose next token is a target, ascending; targets [M]; weights [M];
+    teacher: what one says at the supervised rows, if there is one.
     """
 
     ids: Tensor
@@ -104,6 +123,7 @@ class Layout:
     targets: Tensor
     weights: Tensor
     attention: Attention
+    teacher: TeacherRows | None = None
 
     def to(self, device: torch.device) -> Layout:
         """The same layout with all tables on `device`."""
@@ -113,6 +133,8 @@ class Layout:
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
+    if isinstance(value, TeacherRows):
+        return TeacherRows(*(_moved(item, device) for item in value))
     if isinstance(value, tuple):
         return tuple(_moved(item, device) for item in value)
     if isinstance(value, Layout | Attention | Group):
@@ -170,7 +192,26 @@ def lay_out(segments: Sequence[Segment], multiple: int = 1) -> Layout:
         targets=torch.from_numpy(ids[target_rows]),
         weights=torch.from_numpy(weights[target_rows]),
         attention=_attention(spans, prefix, len(ids), max(len(s.ids) for s in segments)),
+        teacher=_teacher(segments, len(target_rows)),
     )
+
+
+def _teacher(segments: Sequence[Segment], supervised: int) -> TeacherRows | None:
+    taught = [segment.teaching for segment in segments if segment.teaching is not None]
+    if not taught:
+        return None
+    assert len(taught) == len(segments), "some documents of a batch have a teacher, others none"
+    assert sum(len(teaching.rest) for teaching in taught) == supervised, "a teacher that does not say every token"
+    width = max(teaching.ids.shape[1] for teaching in taught)
+    ids, probabilities = np.zeros((supervised, width), np.int64), np.zeros((supervised, width), np.float32)
+    start = 0
+    for teaching in taught:
+        count, kept = teaching.ids.shape
+        ids[start : start + count, :kept] = teaching.ids
+        probabilities[start : start + count, :kept] = teaching.probabilities
+        start += count
+    rest = np.concatenate([teaching.rest for teaching in taught])
+    return TeacherRows(torch.from_numpy(ids), torch.from_numpy(probabilities), torch.from_numpy(rest))
 
 
 def _attention(spans: list[Span], prefix: int, total: int, longest: int) -> Attention:

@@ -1,8 +1,9 @@
-"""The objective of supervised tuning and of pre-training: weighted cross-entropy at supervised rows."""
+"""What an objective is, and that of tuning and pre-training: weighted cross-entropy at supervised rows"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +20,32 @@ class TokenScores(NamedTuple):
     right: Tensor
 
 
-def cross_entropy(
-    hidden: Tensor, head: Tensor, layout: Layout, total_weight: float, smoothing: float
-) -> tuple[Tensor, Tensor]:
-    """Σ weight · loss / total_weight over this micro-batch, and the same without label smoothing.
+class Loss(NamedTuple):
+    """value: what is minimised, with its gradient; shown: what journals tell of it, mean nats per unit of weight."""
 
-    total_weight is that of the whole step, so that micro-batches add up to the loss of the undivided batch.
-    hidden [M, E], head [V, E].
-    """
-    loss, nll = LinearCrossEntropy.apply(hidden, head, layout.targets, layout.weights / total_weight, smoothing)
-    return loss, nll
+    value: Tensor
+    shown: Tensor
+
+
+class Objective(Protocol):
+    """What training minimises; the engine and the loop know none by name."""
+
+    def __call__(self, hidden: Tensor, head: Tensor, layout: Layout, total_weight: float) -> Loss:
+        """Σ weight · loss / total_weight over a micro-batch. total_weight is that of the whole step, so that
+        micro-batches add up to the loss of the undivided batch. hidden [M, E], head [V, E]."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy with the next token, and label smoothing, which is not shown."""
+
+    smoothing: float = 0.0
+
+    def __call__(self, hidden: Tensor, head: Tensor, layout: Layout, total_weight: float) -> Loss:
+        """See Objective."""
+        weights = layout.weights / total_weight
+        return Loss(*LinearCrossEntropy.apply(hidden, head, layout.targets, weights, self.smoothing))
 
 
 def token_scores(hidden: Tensor, head: Tensor, layout: Layout) -> TokenScores:

@@ -48,7 +48,7 @@ def test_equal_prompts_share_all_but_the_row_that_predicts() -> None:
 def test_a_prefix_ends_before_the_first_target_however_light() -> None:
     light, heavy = np.zeros(20, np.float32), np.zeros(20, np.float32)
     light[[6, 15]], heavy[15] = [0.25, 1], 1
-    batch = [Segment(ids, w) for (ids, _), w in zip(documents([20, 20], prefix=18), [light, heavy], strict=True)]
+    batch = [Segment(ids, w) for (ids, *_), w in zip(documents([20, 20], prefix=18), [light, heavy], strict=True)]
     assert lay_out(batch).attention.shared == 5
     assert_same(tiny_model(), batch)
 
@@ -82,7 +82,7 @@ def test_weights_between_zero_and_one_and_documents_without_any() -> None:
 
 
 def test_every_token_trained() -> None:
-    assert_same(tiny_model(), [Segment(ids, np.ones(len(ids), np.float32)) for ids, _ in documents(MIXED)])
+    assert_same(tiny_model(), [Segment(ids, np.ones(len(ids), np.float32)) for ids, *_ in documents(MIXED)])
 
 
 def test_activations_computed_again() -> None:
@@ -162,7 +162,7 @@ def test_label_smoothing_is_torchs() -> None:
     ours = our_gradients(model, batch, label_smoothing=0.1)
     theirs = copy.deepcopy(model)
     logits, targets = [], []
-    for ids, weights in batch:
+    for ids, weights, _ in batch:
         row = torch.from_numpy(ids.astype(np.int64))
         logits.append(theirs(input_ids=row[None]).logits[0, :-1][weights[1:] > 0])
         targets.append(row[1:][weights[1:] > 0])

@@ -39,7 +39,7 @@ def test_a_row_of_several_segments_is_their_sum() -> None:
 def test_exact_is_what_greedy_decoding_would_give() -> None:
     model = tiny_model()
     made = []
-    for ids, weights in documents([9, 12, 20]):
+    for ids, weights, _ in documents([9, 12, 20]):
         greedy = ids[:-3].tolist()
         for _ in range(3):
             greedy.append(int(model(input_ids=torch.tensor([greedy])).logits[0, -1].argmax()))

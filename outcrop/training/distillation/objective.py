@@ -1,0 +1,50 @@
+"""The objective of a student, and how far it is from its teacher on rows that it is not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from outcrop.training.batches import Example, pack
+from outcrop.training.distillation.kernel import LinearDistillation, divergence
+from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.training.kernels import CHUNK
+from outcrop.training.layout import ROWS, Layout, TeacherRows, lay_out
+from outcrop.training.objective import Loss
+from outcrop.training.trunk import Trunk
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A share of cross-entropy with the answer, and the divergence from the teacher; for rows with a teacher only."""
+
+    spec: DistillationSpec
+
+    def __call__(self, hidden: Tensor, head: Tensor, layout: Layout, total_weight: float) -> Loss:
+        """See training.objective.Objective."""
+        assert layout.teacher is not None, "rows without a teacher"
+        weights = layout.weights / total_weight
+        loss = LinearDistillation.apply(hidden, head, layout.targets, weights, layout.teacher, self.spec)
+        return Loss(loss, loss)
+
+
+@torch.no_grad()
+def mean_divergence(trunk: Trunk, examples: Sequence[Example], spec: DistillationSpec, tokens: int) -> float:
+    """Mean divergence from the teacher in nats per supervised token, computing at most `tokens` tokens at once."""
+    trunk.model.eval()
+    device, head = trunk.head.weight.device, trunk.head.weight
+    total, count = 0.0, 0
+    for group in pack(examples, tokens):
+        layout = lay_out([segment for _, segment in group], ROWS).to(device)
+        assert layout.teacher is not None, "rows without a teacher"
+        hidden = trunk(layout)
+        for start in range(0, len(hidden), CHUNK):
+            rows = slice(start, start + CHUNK)
+            said = TeacherRows(*(tensor[rows] for tensor in layout.teacher))
+            total += float(divergence(F.linear(hidden[rows], head), said, spec).sum())
+        count += len(hidden)
+    return total / max(1, count)

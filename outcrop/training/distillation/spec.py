@@ -1,0 +1,51 @@
+"""How a student is pulled towards its teacher: divergence, temperature, and the share of the answer itself"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from outcrop.core.spec import Spec, parameter
+
+Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_kl", "skewed_reverse_kl"]
+
+
+class DistillationSpec(Spec):
+    """The objective of a student, and what of the teacher's distribution is kept for it."""
+
+    divergence: Divergence = parameter(
+        "forward_kl",
+        "how far the student is from the teacher at a token",
+        source="Hinton et al. 2015 (forward); Gu et al. 2024, arXiv 2306.08543 (reverse)",
+    )
+    mixture: float = parameter(
+        0.5,
+        "share of the teacher in the mixture of jensen_shannon; of the first distribution in that of skewed ones",
+        gt=0,
+        lt=1,
+        source="Agarwal et al. 2024, arXiv 2306.13649, eq. 1; Ko et al. 2024, arXiv 2402.03898, eq. 5",
+    )
+    temperature: float = parameter(
+        1.0,
+        "divides the logits of both; the divergence is multiplied by its square, so that gradients keep their size",
+        gt=0,
+        le=20,
+        source="Hinton et al. 2015, arXiv 1503.02531, §2.1",
+    )
+    gold_share: float = parameter(
+        0.5, "weight of cross-entropy with the answer itself; the divergence has the rest", ge=0, le=1
+    )
+    signal: Literal["top", "sampled"] = parameter(
+        "top",
+        "what is kept of the teacher's distribution: its likeliest tokens and the mass of all others, or draws from it",
+        source="Anshumann et al. 2025, arXiv 2503.16870",
+    )
+    kept_tokens: int = parameter(64, "tokens kept at a place, at most; draws, for sampled", unit="tokens", ge=1, le=256)
+    kept_mass: float = parameter(0.999, "tokens are kept until they have this share of the probability", gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.signal == "sampled" and self.divergence not in ("forward_kl", "skewed_kl"):
+            raise ValueError(f"draws from the teacher do not give {self.divergence}: take signal top, or forward_kl")
+        return self

@@ -1,0 +1,111 @@
+"""Students in the engine: micro-batches change nothing; one that is its teacher stays, another comes nearer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from outcrop.training.batches import Example
+from outcrop.training.distillation.objective import Distillation, mean_divergence
+from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.training.distillation.teaching import teach
+from outcrop.training.engine import TrainingEngine
+from outcrop.training.layout import Segment
+from outcrop.training.trunk import Trunk
+from tests.support.documents import documents
+from tests.support.tiny import tiny_model
+from tests.support.training import spec
+
+LENGTHS = [9, 12, 6, 14, 10, 7]
+
+
+def taught(kept: DistillationSpec, teacher_seed: int = 1) -> list[Example]:
+    segments = documents(LENGTHS, prefix=4)
+    said = teach(Trunk(tiny_model(teacher_seed)), segments, kept, 40, seed=0)
+    return [(Segment(s.ids, s.weights, t),) for s, t in zip(segments, said, strict=True)]
+
+
+def engine(objective: DistillationSpec, **settings: Any) -> TrainingEngine:
+    return TrainingEngine(tiny_model(), spec(**settings), torch.float32, Distillation(objective))
+
+
+def test_a_teacher_says_what_its_own_forward_pass_says() -> None:
+    segments, model = documents(LENGTHS, prefix=4), tiny_model(1)
+    kept = DistillationSpec(kept_tokens=8, kept_mass=1.0, temperature=1.5)
+    said = teach(Trunk(tiny_model(1)), segments, kept, 40, seed=0)
+    for segment, teaching in zip(segments, said, strict=True):
+        ids = torch.from_numpy(segment.ids.astype(np.int64))
+        with torch.no_grad():
+            probabilities = (model(input_ids=ids[None]).logits[0] / 1.5).softmax(-1)
+        rows = np.flatnonzero(segment.weights) - 1
+        expected = probabilities[rows].topk(8)
+        np.testing.assert_array_equal(teaching.ids, expected.indices.numpy())
+        np.testing.assert_allclose(teaching.probabilities, expected.values.numpy(), atol=1e-5)
+        np.testing.assert_allclose(teaching.rest, 1 - expected.values.sum(-1).numpy(), atol=1e-5)
+
+
+def test_tokens_are_kept_until_they_have_the_mass() -> None:
+    said = teach(Trunk(tiny_model(1)), documents(LENGTHS), DistillationSpec(kept_tokens=64, kept_mass=0.5), 40, 0)
+    for teaching in said:
+        kept = teaching.probabilities > 0
+        assert ((teaching.rest < 0.5) | (kept.sum(-1) == 64)).all()
+        smallest = np.where(kept, teaching.probabilities, 1).min(-1)
+        assert ((1 - teaching.rest - smallest) < 0.5).all()
+
+
+def test_draws_are_unbiased_and_repeat_themselves() -> None:
+    segments = documents(LENGTHS[:2])
+    many = DistillationSpec(signal="sampled", kept_tokens=256)
+    whole = teach(Trunk(tiny_model(1)), segments, DistillationSpec(kept_tokens=256, kept_mass=1.0), 40, seed=0)
+    sums = np.zeros((3, 300))
+    for seed in range(40):
+        said = teach(Trunk(tiny_model(1)), segments, many, 40, seed=seed)[0]
+        np.testing.assert_allclose(said.probabilities.sum(-1), 1, atol=1e-6)
+        for row in range(3):
+            sums[row, said.ids[row][said.probabilities[row] > 0]] += said.probabilities[row][
+                said.probabilities[row] > 0
+            ]
+    for row in range(3):
+        np.testing.assert_allclose(sums[row, whole[0].ids[row]] / 40, whole[0].probabilities[row], atol=0.02)
+    again = [teach(Trunk(tiny_model(1)), segments, many, tokens, seed=7)[1] for tokens in (12, 40)]
+    np.testing.assert_array_equal(again[0].ids, again[1].ids)
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jensen_shannon"])
+def test_micro_batches_add_up(divergence: str) -> None:
+    chosen = DistillationSpec(divergence=divergence, gold_share=0.3, kept_tokens=8)
+    batch = taught(chosen)
+    whole, pieces = engine(chosen, micro_batch_tokens=4096), engine(chosen, micro_batch_tokens=16)
+    losses = [each.gradient(batch, 0)[0] for each in (whole, pieces)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    torch.testing.assert_close(whole.flat.grad, pieces.flat.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
+    chosen = DistillationSpec(gold_share=0, kept_tokens=256, kept_mass=1.0)
+    student = engine(chosen)
+    loss, _ = student.gradient(taught(chosen, teacher_seed=0), 0)
+    assert loss == pytest.approx(0, abs=1e-5)
+    assert float(student.flat.grad.abs().max()) < 1e-5
+
+
+def test_with_all_weight_on_the_answer_it_is_cross_entropy() -> None:
+    chosen = DistillationSpec(gold_share=1.0)
+    batch = taught(chosen)
+    ours, plain = engine(chosen), TrainingEngine(tiny_model(), spec(), torch.float32)
+    assert ours.gradient(batch, 0)[0] == pytest.approx(plain.gradient(batch, 0)[0], rel=1e-6)
+    torch.testing.assert_close(ours.flat.grad, plain.flat.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_steps_bring_the_student_nearer() -> None:
+    chosen = DistillationSpec(gold_share=0, kept_tokens=256)
+    batch, student = taught(chosen), engine(chosen)
+    before = mean_divergence(student.trunk, batch, chosen, 64)
+    assert before == pytest.approx(student.gradient(batch, 0)[0], rel=1e-5)
+    student.flat.grad.zero_()
+    for step in range(20):
+        student.step(batch, step, 1e-2)
+    assert mean_divergence(student.trunk, batch, chosen, 64) < before / 2
