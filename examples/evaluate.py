@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import outcrop
-from outcrop.data.split import SplitSpec, split, write_split
+from outcrop.data.draw import SplitSpec
+from outcrop.data.split import split, write_split
 from outcrop.workflows.demo import demo_rows
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "out-evaluate")

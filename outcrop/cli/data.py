@@ -32,11 +32,11 @@ from outcrop.cli.progress import progress
 from outcrop.cli.results import figures_and_tables
 from outcrop.cli.workflows import load
 from outcrop.core.errors import UsageError
+from outcrop.data.draw import SplitSpec
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import read
 from outcrop.data.records import Record, parts
-from outcrop.data.split import SplitSpec
 from outcrop.data.validation import CheckResult, CheckSpec
 from outcrop.workflows.check_data import check_data, split_data
 

@@ -43,18 +43,10 @@ class LabelCounter:
         if self._open:
             return
         answer = answer_text(record).strip()
-        many_turns = isinstance(record, Conversation) and sum(turn.role == "assistant" for turn in record.messages) > 1
         self._counts[answer] += 1
         self.first.setdefault(answer, (record.origin, parts(record)[-1].field))
         self.origins.setdefault(answer, Origins()).append(record.origin)
-        if (
-            isinstance(record, Text)
-            or many_turns
-            or not answer
-            or "\n" in answer
-            or len(answer) > LONGEST_LABEL
-            or len(self._counts) > MOST_LABELS
-        ):
+        if not may_be_label(record, answer) or len(self._counts) > MOST_LABELS:
             self._open = True
             self._counts.clear()
             self.first.clear()
@@ -62,8 +54,7 @@ class LabelCounter:
 
     def counts(self) -> dict[str, int] | None:
         """Rows per label, by label; None where the answers are not labels."""
-        rows, alone = self._counts.total(), sum(count == 1 for count in self._counts.values())
-        closed = not self._open and 2 <= len(self._counts) <= rows / 2 and alone <= max(1, LARGEST_SHARE_ALONE * rows)
+        closed = not self._open and are_labels(list(self._counts.values()))
         return dict(sorted(self._counts.items())) if closed else None
 
     def by_file(self) -> dict[str, dict[str, int]]:
@@ -73,6 +64,19 @@ class LabelCounter:
             for file, rows in origins.by_file().items():
                 found.setdefault(file, {})[label] = rows
         return found
+
+
+def may_be_label(record: Record, answer: str) -> bool:
+    """Whether a record's answer, without white space around it, is short enough for a label."""
+    many_turns = isinstance(record, Conversation) and sum(turn.role == "assistant" for turn in record.messages) > 1
+    short = bool(answer) and "\n" not in answer and len(answer) <= LONGEST_LABEL
+    return short and not many_turns and not isinstance(record, Text)
+
+
+def are_labels(counts: Sequence[int]) -> bool:
+    """Whether answers that all may be labels are a closed set of them, by how many rows each different one has."""
+    rows, alone = sum(counts), sum(count == 1 for count in counts)
+    return 2 <= len(counts) <= min(rows / 2, MOST_LABELS) and alone <= max(1, LARGEST_SHARE_ALONE * rows)
 
 
 def label_set(records: Iterable[Record]) -> tuple[str, ...] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.data.minhash import BANDS, Signatures, band_keys, signatures
-from outcrop.data.shingles import FlatShingles, Hashes, Shingler, distinct, jaccard, normalise
+from outcrop.data.minhash import BANDS, band_keys, signatures
+from outcrop.data.shingles import Hashes, Shingler, distinct, jaccard, normalise
 
 THRESHOLD = 0.85
 SLACK = 0.1
@@ -29,36 +29,59 @@ class Pairs(NamedTuple):
     estimate: NDArray[np.float64]
 
 
+class Prints(NamedTuple):
+    """What is compared of each row: a hash that equal texts share, the keys of bands, the signature or bytes of it."""
+
+    same: NDArray[np.uint64]
+    bands: NDArray[np.uint64]
+    signature: NDArray[Any]
+
+
 def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> Rows:
-    """For each text the number of the first row of its cluster.
+    """For each text the number of the first row of its cluster; see `clusters_of`."""
+    normalised = [normalise(text) for text in texts]
+    flat = Shingler.fit(normalised).flat(normalised)
+    matrix = signatures(flat.hashes, flat.offsets)
+    first: dict[str, int] = {}
+    same = np.array([first.setdefault(text, row) for row, text in enumerate(normalised)], dtype=np.uint64)
 
-    Texts are in one cluster if a chain of pairs with Jaccard similarity ≥ threshold, or equal after normalisation,
-    connects them.
+    def shingles(row: int) -> Hashes:
+        return distinct(flat.hashes[flat.offsets[row] : flat.offsets[row + 1]])
+
+    return clusters_of(Prints(same, band_keys(matrix), matrix), shingles, threshold)
+
+
+def clusters_of(prints: Prints, of: Callable[[int], NDArray[Any]], threshold: float = THRESHOLD) -> Rows:
+    """For each row the number of the first row of its cluster.
+
+    Rows are in one cluster if a chain of pairs with Jaccard similarity ≥ threshold, or equal after normalisation,
+    connects them. of: the sorted set of a row's shingles.
     """
-    first_row: dict[str, int] = {}
-    groups = np.array([first_row.setdefault(normalise(text), row) for row, text in enumerate(texts)], dtype=np.int64)
-    different, rows = list(first_row), np.array(list(first_row.values()), dtype=np.int64)
-    flat = Shingler.fit(different).flat(different)
-    roots = list(range(len(different)))
-    sets: dict[int, Hashes] = {}
-    rejected: set[tuple[int, int]] = set()
-    for pairs in similar_pairs(signatures(flat.hashes, flat.offsets), threshold - SLACK):
-        for pair in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True):
-            left, right = _root(roots, pair[0]), _root(roots, pair[1])
-            if left == right or pair in rejected:
-                continue
-            if jaccard(_set(sets, flat, pair[0]), _set(sets, flat, pair[1])) >= threshold:
-                roots[max(left, right)] = min(left, right)
-            else:
-                rejected.add(pair)
-    clustered = np.array([rows[_root(roots, index)] for index in range(len(different))], dtype=np.int64)
-    position = {int(row): index for index, row in enumerate(rows)}
-    return np.array([clustered[position[int(row)]] for row in groups], dtype=np.int64)
+    _, first, inverse = np.unique(prints.same, return_index=True, return_inverse=True)
+    rows = np.sort(first)
+    whole = len(rows) == len(prints.same)
+    matrix, keys = (each if whole else each[rows] for each in (prints.signature, prints.bands))
+    roots = list(range(len(rows)))
+    seen = np.empty(0, dtype=np.int64)
+    for pairs in similar_pairs(matrix, threshold - SLACK, keys):
+        found = np.setdiff1d(pairs.left * len(rows) + pairs.right, seen)
+        seen = np.union1d(seen, found) if len(found) else seen
+        for place in found.tolist():
+            left, right = divmod(place, len(rows))
+            left_root, right_root = _root(roots, left), _root(roots, right)
+            if left_root != right_root and jaccard(of(int(rows[left])), of(int(rows[right]))) >= threshold:
+                roots[max(left_root, right_root)] = min(left_root, right_root)
+    cluster = rows[[_root(roots, index) for index in range(len(rows))]] if len(rows) else rows
+    clustered: Rows = cluster[np.searchsorted(rows, first)[inverse]]
+    return clustered
 
 
-def similar_pairs(matrix: Signatures, floor: float) -> Iterator[Pairs]:
-    """Pairs whose estimated similarity is at least `floor`, band by band; a pair may come several times."""
-    keys = band_keys(matrix)
+def similar_pairs(matrix: NDArray[Any], floor: float, keys: NDArray[np.uint64] | None = None) -> Iterator[Pairs]:
+    """Pairs whose estimated similarity is at least `floor`, band by band; a pair may come several times.
+
+    keys: of the bands; without them the matrix holds whole signatures.
+    """
+    keys = band_keys(matrix) if keys is None else keys
     for band in range(BANDS):
         # Rows of a bucket stand side by side, ordered by the next band, so that the most alike are the nearest.
         order = np.lexsort((keys[:, (band + 1) % BANDS], keys[:, band]))
@@ -73,7 +96,7 @@ def similar_pairs(matrix: Signatures, floor: float) -> Iterator[Pairs]:
             yield Pairs(np.minimum(left, right)[near], np.maximum(left, right)[near], estimate[near])
 
 
-def _estimates(matrix: Signatures, left: Rows, right: Rows) -> NDArray[np.float64]:
+def _estimates(matrix: NDArray[Any], left: Rows, right: Rows) -> NDArray[np.float64]:
     parts = [slice(start, start + 65536) for start in range(0, len(left), 65536)]
     found = [(matrix[left[part]] == matrix[right[part]]).mean(axis=1) for part in parts]
     return np.concatenate(found)
@@ -84,9 +107,3 @@ def _root(roots: list[int], index: int) -> int:
         roots[index] = roots[roots[index]]
         index = roots[index]
     return index
-
-
-def _set(sets: dict[int, Hashes], flat: FlatShingles, index: int) -> Hashes:
-    if index not in sets:
-        sets[index] = distinct(flat.hashes[flat.offsets[index] : flat.offsets[index + 1]])
-    return sets[index]

@@ -130,7 +130,7 @@ def distinct(values: NDArray[Integer]) -> NDArray[Integer]:
     return ordered[first]
 
 
-def jaccard(left: Hashes, right: Hashes) -> float:
+def jaccard(left: NDArray[Integer], right: NDArray[Integer]) -> float:
     """|A ∩ B| / |A ∪ B| of two sorted sets of shingles."""
     common = len(np.intersect1d(left, right, assume_unique=True))
     return common / (len(left) + len(right) - common)

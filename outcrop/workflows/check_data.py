@@ -9,12 +9,13 @@ from typing import Any
 
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target
+from outcrop.data.draw import SplitSpec
 from outcrop.data.label_quality import find_doubtful_labels
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import Paths, load, read
 from outcrop.data.records import Origin
-from outcrop.data.split import Split, SplitSpec, split, write_split
+from outcrop.data.split import Split, split, write_split
 from outcrop.data.validation import CheckResult, CheckSpec, check
 
 

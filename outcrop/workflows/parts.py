@@ -12,8 +12,9 @@ from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener
 from outcrop.data.certificate import CERTIFICATE, open_split
 from outcrop.data.crossing import crossing_pairs
+from outcrop.data.draw import SplitSpec
 from outcrop.data.records import Record, Text, prompt_text
-from outcrop.data.split import SplitSpec, split
+from outcrop.data.split import split
 from outcrop.data.validation import check
 from outcrop.evaluation.results import Preparation, Problem
 from outcrop.models.rendering import Renderer

@@ -76,7 +76,7 @@ def prepare(
         _keep_state(stages.parent / STATE, facts, resume)
         with Pool(workers or threads()) as pool:
             run = Run(inputs, made, stages, pool, tools, listener)
-            written = output.write(run, run.run(), partial)
+            written = output.write(run, run.run(), partial, mapping)
         account = output.write_account(run, written, partial, {"inputs": facts["inputs"], "mapping": facts["mapping"]})
     return PrepareResult(Path(to), account)
 

@@ -15,13 +15,13 @@ import pytest
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.files import digest
-from outcrop.data import split as splitting
 from outcrop.data.assignment import PARTS
 from outcrop.data.certificate import open_split
 from outcrop.data.crossing import crossing_pairs
+from outcrop.data.draw import SplitSpec
 from outcrop.data.reading import load
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text, answer_text, prompt_text
-from outcrop.data.split import Split, SplitSpec, split, write_split
+from outcrop.data.split import Split, split, write_split
 from tests.data.corpus import prompts
 from tests.data.test_neighbours import queries
 
@@ -86,7 +86,7 @@ def test_a_split_is_a_function_of_seed_and_rows_not_of_their_order() -> None:
 
 
 def test_what_minhash_misses_is_found_by_the_proof_and_mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splitting, "clusters", lambda texts: np.arange(len(texts)))
+    monkeypatch.setattr("outcrop.data.draw.clusters_of", lambda prints, of: np.arange(len(prints.same)))
     drawn = split(labelled())
     assert crossings(drawn) == []
     assert drawn.certificate["clusters"]["rows_with_neighbours"] > 0
@@ -206,7 +206,7 @@ def test_early_rows_that_recur_in_the_test_are_left_out_and_counted() -> None:
 
 def test_rows_without_the_named_field_are_named_all_at_once() -> None:
     records = [Pair(text, "x", Origin("rows.jsonl", row + 1), {"at": "soon"}) for row, text in enumerate(prompts())]
-    with pytest.raises(DataError, match=r"64 of 64 rows .* by day:\nrows.jsonl:1: day: missing\n(.*\n)+… and 59"):
+    with pytest.raises(DataError, match=r"64 of 64 .* by day:\nrows.jsonl:1: day: missing; .* at\n(.*\n)+… and 59"):
         split(records, SplitSpec(group_by="day"))
     with pytest.raises(DataError, match=r"rows.jsonl:1: at: .*isoformat"):
         split(records, SplitSpec(time_by="at"))

@@ -8,8 +8,8 @@ import pytest
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.data.certificate import open_split
+from outcrop.data.draw import SplitSpec
 from outcrop.data.mapping import Mapping
-from outcrop.data.split import SplitSpec
 from outcrop.workflows.check_data import check_data, split_data
 from tests.data.corpus import ROWS, prompts, rows, write_jsonl
 

@@ -157,6 +157,8 @@ def _check_names(named: Sequence[str], configured: Sequence[str], where: str) ->
     problems = [
         f"Unknown step {name}. {did_you_mean(name, STEPS)}" for name in [*named, *configured] if name not in STEPS
     ]
+    if not problems:
+        problems += _after_the_last(named)
     problems += [f"The step {name} is named twice." for name in sorted({n for n in named if list(named).count(n) > 1})]
     if named and not problems:
         problems += [
@@ -166,6 +168,16 @@ def _check_names(named: Sequence[str], configured: Sequence[str], where: str) ->
         ]
     if problems:
         raise UsageError(" ".join(dict.fromkeys(problems)), where=where)
+
+
+def _after_the_last(named: Sequence[str]) -> list[str]:
+    """What is wrong with the order: a step that shares rows out or orders them can be followed by no other kind."""
+    last = [name for name in STEPS if STEPS.load(name).is_last]
+    ending = [name for name in named if name in last]
+    wanted = [name for name in named if name not in last] + sorted(ending, key=last.index)
+    if list(named) == wanted:
+        return []
+    return [f"{' and '.join(last)} come last, in this order. Write: {','.join(wanted)}."]
 
 
 def _toml(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain as chained
 from itertools import groupby, islice
@@ -44,6 +44,7 @@ class Stage:
     parts: NDArray[np.int8] | None = None
     part_names: tuple[str, ...] = ()
     order: NDArray[np.int64] | None = None
+    certificate: Mapping[str, Any] | None = None
 
     @property
     def rows(self) -> int:
@@ -91,6 +92,8 @@ class Run:
 
     def run(self) -> Stage:
         """All stages. Raises DataError where a file cannot be used or nothing is left."""
+        for link in self.chain.links:
+            link.build(self.tools).check_inputs(self._names)
         groups = [
             (is_set, list(links))
             for is_set, links in groupby(self.chain.links, key=lambda link: isinstance(link.build(self.tools), SetStep))
@@ -172,24 +175,24 @@ class Run:
         )
         accounts = self.shards(tasks.write_columns, made, f"{link.name}: measuring", stage.rows)
         places = (Shard(folder, number).path(COLUMNS) for number in range(len(accounts)))
-        columns = Columns([Stored(place, each["arrays"]) for place, each in zip(places, accounts, strict=True)])
+        pieces = [Stored(place, each["arrays"]) for place, each in zip(places, accounts, strict=True)]
+        columns = Columns(pieces, self._names, stage.parts)
         self.listener({"event": "stage", "title": f"{link.name}: deciding on {stage.rows:,} rows"})
         decision = step.decide(columns)
         self._record(folder, link.name, decision, columns, stage.rows)
         left = stage.without(decision.verdict.rows)
         if decision.parts is not None:
-            left = replace(left, parts=decision.parts, part_names=decision.part_names)
+            left = replace(left, parts=decision.parts, part_names=decision.part_names, certificate=decision.certificate)
         return left if decision.order is None else replace(left, order=decision.order)
 
     def _record(self, folder: Path, name: str, decision: Decision, columns: Columns, rows: int) -> None:
         """Account for a decision, and write down every row that it drops."""
         verdict = decision.verdict
-        place = _Places(columns, self._names)
         account = StepAccount(rows, rows - len(verdict.rows), notes=Counter(decision.notes))
         account.figures = dict(decision.figures)
         lines = []
         for row, code, like, detail in verdict.entries():
-            origin, likeness = place[row], str(place[like]) if like >= 0 else ""
+            origin, likeness = columns.origin(row), str(columns.origin(like)) if like >= 0 else ""
             account.drop(code, str(origin), f"{detail} {likeness}".strip())
             lines.append(tasks.dropped_line(origin, name, code, detail, likeness))
         self.account[name] = account
@@ -236,14 +239,3 @@ class Run:
             if step.dropped
         )
         raise DataError(f"No rows are left ({said or 'the files hold none'}).", "Loosen the steps, or check the data.")
-
-
-class _Places:
-    """Where each row of a stage came from."""
-
-    def __init__(self, columns: Columns, names: Sequence[str]) -> None:
-        self._files, self._lines = columns.joined("place.file"), columns.joined("place.line")
-        self._names = names
-
-    def __getitem__(self, row: int) -> Origin:
-        return Origin(self._names[self._files[row]], int(self._lines[row]))

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.data.certificate import FORMAT_OF
+from outcrop.data.certificate import line_of
 from outcrop.data.defects import DEFECTS
-from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.pipeline.account import READ, Account, StepAccount
 from outcrop.data.pipeline.blocks import Block, Found, Listing
 from outcrop.data.pipeline.chain import Link
 from outcrop.data.pipeline.shards import COLUMNS, Mask, Shard, encode
 from outcrop.data.records import Origin, Record
 from outcrop.data.steps.catalog import STEPS
+from outcrop.data.steps.columns import places
 from outcrop.data.steps.step import Change, Measure, Outcome, RowStep, Tools
 
 ROWS, DROPPED, CHANGES = "rows", "dropped", "changes"
@@ -169,13 +169,8 @@ class MeasureTask:
 def write_columns(task: MeasureTask) -> Done:
     """Write the columns of a shard, with the place of each row beside them."""
     records = list(task.source.records(task.mask))
-    number = {name: index for index, name in enumerate(task.names)}
-    places: dict[str, NDArray[Any]] = {
-        "place.file": np.array([number[record.origin.file] for record in records], dtype=np.int32),
-        "place.line": np.array([record.origin.line for record in records], dtype=np.int64),
-    }
     shard = Shard(task.folder, task.number)
-    index = shard.write_columns({**task.measure(records), **places})
+    index = shard.write_columns({**task.measure(records), **places(records, task.names)})
     account = {"rows": len(records), "arrays": index}
     shard.finish(account, [COLUMNS])
     return Done(task.number, account)
@@ -200,7 +195,7 @@ def write_parts(task: WriteTask) -> Done:
     kinds: Counter[str] = Counter()
     for record, part in zip(task.source.records(task.mask), task.parts.tolist(), strict=True):
         if part >= 0:
-            lines[task.names[part]].append(record_line(record))
+            lines[task.names[part]].append(line_of(record).removesuffix("\n"))
             fields.update(map(str, record.fields))
             kinds[type(record).__name__.lower()] += 1
     shard = Shard(task.folder, task.number)
@@ -210,8 +205,3 @@ def write_parts(task: WriteTask) -> Done:
     account: Mapping[str, Any] = {"counts": counts, "fields": fields, "kinds": kinds}
     shard.finish(account, task.names)
     return Done(task.number, dict(account))
-
-
-def record_line(record: Record) -> str:
-    """A record in the format of its kind that holds it without loss, as one line of JSON."""
-    return json.dumps(SHAPES.load(FORMAT_OF[type(record)]).write(record), ensure_ascii=False)

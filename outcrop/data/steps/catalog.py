@@ -17,8 +17,10 @@ STEPS: Catalog[type[Step[Any]]] = Catalog(
         "dedupe": f"{HERE}.dedupe:Dedupe",
         "decontaminate": f"{HERE}.decontaminate:Decontaminate",
         "anonymise": f"{HERE}.anonymise:Anonymise",
+        "split": f"{HERE}.split:Split",
+        "mix": f"{HERE}.mix:Mix",
     },
 )
 
-DEFAULT_CHAIN = ("clean", "filter", "dedupe")
+DEFAULT_CHAIN = ("clean", "filter", "dedupe", "split")
 """The steps of a preparation that says nothing else."""

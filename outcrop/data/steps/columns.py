@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.data.records import Origin, Record
+
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by name. A ragged column `x` is two: `x`, flat, and `x.offsets`, one longer than the shard has rows."""
 
@@ -37,12 +39,29 @@ class Held(dict[str, NDArray[Any]]):
         return entries
 
 
-class Columns:
-    """The columns of all shards; rows are numbered through. What is long stays where it is."""
+def places(records: Sequence[Record], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The columns of where records stand; names: all files."""
+    number = {name: index for index, name in enumerate(names)}
+    return {
+        "place.file": np.array([number[record.origin.file] for record in records], dtype=np.int32),
+        "place.line": np.array([record.origin.line for record in records], dtype=np.int64),
+    }
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
+
+class Columns:
+    """The columns of all shards; rows are numbered through. What is long stays where it is.
+
+    names: of all files; parts: the part of each row, where a step before shared them out.
+    """
+
+    def __init__(
+        self, pieces: Sequence[Piece], names: Sequence[str] = (), parts: NDArray[np.int8] | None = None
+    ) -> None:
+        self.parts = parts
         self._pieces = pieces
+        self._file_names = names
         self._offsets: dict[str, tuple[NDArray[np.int64], list[NDArray[np.int64]]]] = {}
+        self._places: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     def names(self) -> list[str]:
         """The names of the arrays."""
@@ -59,6 +78,17 @@ class Columns:
             whole[filled : filled + len(entries)] = entries
             filled += len(entries)
         return np.empty(0) if whole is None else whole
+
+    def each(self, name: str) -> Iterator[NDArray[Any]]:
+        """A column shard by shard."""
+        return (piece[name] for piece in self._pieces)
+
+    def origin(self, row: int) -> Origin:
+        """Where a row stands, from the columns `place.file`, a number in the names, and `place.line`."""
+        if self._places is None:
+            self._places = self.joined("place.file"), self.joined("place.line")
+        files, lines = self._places
+        return Origin(self._file_names[files[row]], int(lines[row]))
 
     def entries(self, name: str, row: int) -> NDArray[Any]:
         """The entries of one row in a ragged column."""

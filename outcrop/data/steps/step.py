@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from outcrop.core.spec import Spec
 from outcrop.data.records import Record
-from outcrop.data.steps.columns import Arrays, Columns, Held
+from outcrop.data.steps.columns import Arrays, Columns, Held, places
 
 S = TypeVar("S", bound=Spec)
 Rows = NDArray[np.int64]
@@ -69,11 +69,15 @@ NO_TOOLS = Tools()
 
 
 class Step(ABC, Generic[S]):
-    """A step with its parameters. `reasons`: every code of a dropped row, `notes`: of what is changed or counted."""
+    """A step with its parameters. `reasons`: every code of a dropped row, `notes`: of what is changed or counted.
+
+    is_last: after it come only steps of which this is true, too.
+    """
 
     spec_type: ClassVar[type[Spec]]
     reasons: ClassVar[Mapping[str, str]] = {}
     notes: ClassVar[Mapping[str, str]] = {}
+    is_last: ClassVar[bool] = False
 
     def __init__(self, spec: S | None = None, tools: Tools = NO_TOOLS) -> None:
         self.spec: S = self.spec_type() if spec is None else spec  # type: ignore[assignment]
@@ -83,6 +87,10 @@ class Step(ABC, Generic[S]):
     def files_of(cls, spec: S) -> list[Path]:
         """What a step with these parameters reads beside the records."""
         return []
+
+    def check_inputs(self, names: Sequence[str]) -> None:
+        """Refuse parameters that do not fit the input files, before anything is read. Raises UsageError."""
+        return
 
 
 class RowStep(Step[S]):
@@ -118,7 +126,7 @@ class Decision(NamedTuple):
     """A verdict, what was counted by code, and figures for the report (JSON-ready).
 
     parts: for each row that stays the number of its part in `part_names`; order: the rows of the first part as they are
-    to be written, by their place among those that stay, some perhaps several times.
+    to be written, by their place among those that stay, some perhaps several times; certificate: of a split.
     """
 
     verdict: Verdict
@@ -127,6 +135,7 @@ class Decision(NamedTuple):
     parts: NDArray[np.int8] | None = None
     part_names: tuple[str, ...] = ()
     order: Rows | None = None
+    certificate: Mapping[str, Any] | None = None
 
 
 Measure = Callable[[Sequence[Record]], Arrays]
@@ -147,7 +156,8 @@ class SetStep(Step[S]):
     def apply(self, records: Sequence[Record]) -> Decision:
         """The decision on records in memory."""
         measured = self.measure(records[:SAMPLE_ROWS])(records)
-        return self.decide(Columns([Held(measured)]))
+        names = sorted({record.origin.file for record in records})
+        return self.decide(Columns([Held({**measured, **places(records, names)})], names))
 
 
 SAMPLE_ROWS = 2000

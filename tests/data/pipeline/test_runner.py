@@ -133,5 +133,6 @@ def test_the_written_recipe_makes_the_same_preparation(data: list[str], tmp_path
     prepare(data, tmp_path / "first", settings={"clean": {"completions": True}}, workers=1)
     prepare(data, tmp_path / "second", recipe=tmp_path / "first" / "prepare.toml", workers=1)
     first, second = contents(tmp_path / "first"), contents(tmp_path / "second")
-    assert first["rows.jsonl"] == second["rows.jsonl"]
+    assert {"train.jsonl", "validation.jsonl", "test.jsonl", "split.json"} < set(first)
+    assert all(first[name] == second[name] for name in first if name.endswith(".jsonl") or name == "split.json")
     assert b"completions = true  # argument" in first["prepare.toml"]
