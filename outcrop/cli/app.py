@@ -22,6 +22,7 @@ from outcrop.cli.evaluate import evaluate
 from outcrop.cli.generate import generate
 from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.pretrain import pretrain
+from outcrop.cli.serve import serve
 from outcrop.cli.tune import tune
 from outcrop.cli.version import show_versions, versions
 from outcrop.cli.workflows import missing_dependency
@@ -30,11 +31,12 @@ from outcrop.core.errors import JobFailed, OutcropError, UsageError, did_you_mea
 from outcrop.core.invocation import command_line
 
 GROUPS: Catalog[typer.Typer] = Catalog(
-    "group of commands", {"data": "outcrop.cli.data:app", "jobs": "outcrop.cli.jobs:app"}
+    "group of commands",
+    {"data": "outcrop.cli.data:app", "jobs": "outcrop.cli.jobs:app", "keys": "outcrop.cli.keys:app"},
 )
 """Commands whose files need more than help may load."""
 
-ORDER = ("demo", "data", "tune", "pretrain", "evaluate", "generate", "models", "jobs", "version")
+ORDER = ("demo", "data", "tune", "pretrain", "evaluate", "generate", "models", "jobs", "serve", "keys", "version")
 """The verbs, as help lists them."""
 
 MACHINE_FAULTS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -183,6 +185,7 @@ app.command(cls=Command, rich_help_panel=LOOP)(tune)
 app.command(cls=Command, rich_help_panel=LOOP)(pretrain)
 app.command(cls=Command, rich_help_panel=LOOP)(evaluate)
 app.command(cls=Command, rich_help_panel=USE)(generate)
+app.command(cls=Command, rich_help_panel=USE)(serve)
 app.command("version", cls=Command, rich_help_panel=PROGRAM)(show_versions)
 app.add_typer(
     typer.Typer(cls=LazyGroup, no_args_is_help=True), name="data", rich_help_panel=LOOP,
@@ -194,6 +197,10 @@ app.add_typer(
 app.add_typer(
     typer.Typer(cls=LazyGroup, no_args_is_help=True), name="jobs", rich_help_panel=USE,
     help="What was queued with --detach, or recorded: list, follow, stop and resume it.",
+)  # fmt: skip
+app.add_typer(
+    typer.Typer(cls=LazyGroup, no_args_is_help=True), name="keys", rich_help_panel=USE,
+    help="Keys of the server, and the projects that they belong to.",
 )  # fmt: skip
 
 

@@ -17,7 +17,11 @@ Workflow = Callable[..., Any]
 
 JOB_VERBS = ("tune", "pretrain")
 """Verbs that are jobs: queued with --detach, recorded otherwise."""
-EXTRAS = {"sqlalchemy": "server", "alembic": "server", "psycopg": "postgres", "obstore": "s3"}
+EXTRAS = {
+    "psycopg": "postgres", "obstore": "s3", **dict.fromkeys(
+        ("sqlalchemy", "alembic", "starlette", "uvicorn", "botocore", "cryptography", "prometheus_client"), "server"
+    ),
+}  # fmt: skip
 """The extra that brings a package, where it is not train."""
 
 WORKFLOWS: Catalog[Workflow] = Catalog(
@@ -35,6 +39,11 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "show-mask": "outcrop.workflows.show_mask:show_mask",
         "record": "outcrop.workflows.recorded:record",
         "submit": "outcrop.workflows.recorded:submit",
+        "create-keys": "outcrop.service.administration:create_keys",
+        "list-keys": "outcrop.service.administration:list_keys",
+        "revoke-key": "outcrop.service.administration:revoke_key",
+        "serve": "outcrop.service.server:serve",
+        "serve-spec": "outcrop.service.spec:serve_spec",
     },
 )
 

@@ -1,0 +1,1 @@
+"""The control plane: jobs, models, deployments and their settings."""

@@ -1,0 +1,60 @@
+"""The operations of Bedrock that this server has, and the routes of all of them: what is left out says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from anyio.to_thread import run_sync
+from starlette.responses import Response
+
+from outcrop.core.catalog import Catalog
+from outcrop.service.bedrock import wire
+from outcrop.service.bedrock.errors import BedrockError
+from outcrop.service.bedrock.model import CONTROL, RUNTIME, Operation, operations
+from outcrop.service.calls import Call, Endpoint
+from outcrop.service.routes import MIB, Route
+
+ControlOperation = Callable[[Call, Mapping[str, Any]], Mapping[str, Any]]
+"""Takes the checked members of the request, returns those of the answer. It runs in a thread."""
+
+HERE = "outcrop.service.bedrock.control"
+
+CONTROL_OPERATIONS: Catalog[ControlOperation] = Catalog(
+    "operation",
+    {
+        "GetFoundationModel": f"{HERE}.foundation_models:get",
+        "ListFoundationModels": f"{HERE}.foundation_models:list_all",
+        "TagResource": f"{HERE}.tags:tag",
+        "UntagResource": f"{HERE}.tags:untag",
+        "ListTagsForResource": f"{HERE}.tags:list_all",
+    },
+)
+
+RUNTIME_OPERATIONS: Catalog[Endpoint] = Catalog("operation", {})
+"""Operations that answer with bytes of their own. They parse their request themselves: wire.parse, or the raw body."""
+
+
+def routes(body_bytes: int) -> Iterator[Route]:
+    """A route for every operation of both services. body_bytes: the longest body of a runtime request."""
+    for operation in operations(CONTROL):
+        endpoint = partial(_control, operation)
+        yield Route(operation.method, operation.uri, operation.name, endpoint, body_bytes=MIB)
+    for operation in operations(RUNTIME):
+        is_here = operation.name in RUNTIME_OPERATIONS
+        answer = RUNTIME_OPERATIONS.load(operation.name) if is_here else partial(_control, operation)
+        yield Route(operation.method, operation.uri, operation.name, answer, body_bytes=body_bytes)
+
+
+async def _control(operation: Operation, call: Call) -> Response:
+    if operation.name not in CONTROL_OPERATIONS:
+        text = f"Outcrop has no {operation.name}. docs/service.md lists the operations that it has."
+        raise BedrockError("ValidationException", text)
+    body = await run_sync(_performed, operation, call)
+    return Response(body, operation.status, media_type="application/json")
+
+
+def _performed(operation: Operation, call: Call) -> bytes:
+    given = wire.parse(operation, call.path, call.query, call.headers, call.body)
+    return wire.answer(operation, CONTROL_OPERATIONS.load(operation.name)(call, given))
