@@ -101,7 +101,7 @@ def test_headers_of_amazon_must_be_signed() -> None:
         verify(added, scope, SECRET, _now(request))
 
 
-@pytest.mark.parametrize("text", ["", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request", "Basic a"])
+@pytest.mark.parametrize("text", ["", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=a/b/c/aws4_request", "Basic"])
 def test_incomplete_headers_are_refused(text: str) -> None:
     with pytest.raises(BedrockError, match="complete"):
         read_scope(text)
