@@ -93,4 +93,4 @@ def test_every_catalog_entry_loads() -> None:
         assert names, f"{module}.{attribute} is empty"
         for name in names:
             assert catalog.load(name) is not None, f"{module}.{attribute}[{name!r}]"
-            assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name), f"{module}.{attribute}: {name!r} is no plain name"
+            assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*|([A-Z][a-z]+)+", name), f"{module}.{attribute}: {name!r} is no plain name"

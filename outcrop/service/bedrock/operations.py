@@ -32,7 +32,7 @@ CONTROL_OPERATIONS: Catalog[ControlOperation] = Catalog(
     },
 )
 
-RUNTIME_OPERATIONS: Catalog[Endpoint] = Catalog("operation", {})
+RUNTIME_TABLE: Mapping[str, str] = {}
 """Operations that answer with bytes of their own. They parse their request themselves: wire.parse, or the raw body."""
 
 
@@ -41,9 +41,9 @@ def routes(body_bytes: int) -> Iterator[Route]:
     for operation in operations(CONTROL):
         endpoint = partial(_control, operation)
         yield Route(operation.method, operation.uri, operation.name, endpoint, body_bytes=MIB)
+    runtime: Catalog[Endpoint] = Catalog("operation", RUNTIME_TABLE)
     for operation in operations(RUNTIME):
-        is_here = operation.name in RUNTIME_OPERATIONS
-        answer = RUNTIME_OPERATIONS.load(operation.name) if is_here else partial(_control, operation)
+        answer = runtime.load(operation.name) if operation.name in runtime else partial(_control, operation)
         yield Route(operation.method, operation.uri, operation.name, answer, body_bytes=body_bytes)
 
 

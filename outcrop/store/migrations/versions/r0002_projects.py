@@ -33,6 +33,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
     )
     _create_resources()
+    _create_tokens_and_settings()
+
+
+def _create_tokens_and_settings() -> None:
     op.create_table(
         "request_tokens",
         sa.Column("project_id", sa.String(12), nullable=False),
