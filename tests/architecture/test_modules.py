@@ -15,6 +15,9 @@ import outcrop
 from outcrop.core.catalog import Catalog
 from tests.architecture.package import FILES, MODULES, PACKAGE, load, module_name, parse
 
+PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]*|([A-Z][a-z]+)+")
+"""Names of entries: our own, or those of an API's operations."""
+
 
 @pytest.mark.parametrize("name", MODULES)
 def test_module_imports(name: str) -> None:
@@ -93,4 +96,4 @@ def test_every_catalog_entry_loads() -> None:
         assert names, f"{module}.{attribute} is empty"
         for name in names:
             assert catalog.load(name) is not None, f"{module}.{attribute}[{name!r}]"
-            assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*|([A-Z][a-z]+)+", name), f"{module}.{attribute}: {name!r} is no plain name"
+            assert PLAIN.fullmatch(name), f"{module}.{attribute}: {name!r} is no plain name"
