@@ -4,7 +4,7 @@
     python benchmarks/preparation/run.py --scale 1000000
 
 The peers have an environment of their own (pip install datatrove datasketch xxhash spacy). The second form prepares a
-million rows with clean, dedupe and the given steps, and reports time and peak memory.
+million rows with the given steps and reports time and peak memory.
 """
 
 from __future__ import annotations
@@ -90,8 +90,15 @@ def scale(rows: int, workers: int, steps: str) -> dict[str, Any]:
         planted = write(data, rows)
         found = run([sys.executable, str(HERE / "ours.py"), str(data), scratch, str(workers), steps])
         memory = {name: round(found[name], 2) for name in ("main_gb", "worker_gb")}
+        memory["parts"] = found["parts"]
         return {"rows": rows, "megabytes": data.stat().st_size >> 20, "steps": steps, **memory,
                 **measured(found, rows, planted)}  # fmt: skip
+
+
+def processor() -> str:
+    """The name of the processor."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(": ")[2] if names else platform.machine()
 
 
 def main() -> None:
@@ -101,15 +108,24 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scale", type=int, default=0)
-    parser.add_argument("--steps", default="clean,dedupe")
+    parser.add_argument("--steps", default="clean,dedupe,anonymise,split")
+    parser.add_argument("--note", default="", help="what else the machine did, kept with the result")
+    parser.add_argument("--to", type=Path, default=RESULTS)
     given = parser.parse_args()
-    machine = {"processors": os.cpu_count(), "machine": platform.processor() or platform.machine()}
+    machine = {
+        "processors": os.cpu_count(),
+        "used": len(os.sched_getaffinity(0)),
+        "machine": processor(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "note": given.note,
+    }
     if given.scale:
         name, result = "scale.json", scale(given.scale, given.workers, given.steps)
     else:
         name, result = "beside.json", compare(given.rows, given.workers, given.peers_python or sys.executable)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / name).write_text(
+    given.to.mkdir(exist_ok=True)
+    machine["load_after"] = round(os.getloadavg()[0], 1)
+    (given.to / name).write_text(
         json.dumps({**machine, "rows": given.scale or given.rows, "result": result}, indent=2) + "\n"
     )
     print(json.dumps(result, indent=2))
