@@ -65,10 +65,12 @@ def prepare(
     """
     made = chain(steps, settings, Path(recipe) if recipe else None, sources)
     inputs = Inputs(data, mapping, format)
+    tools = Tools(token_counter, tuple(predicates))
+    for link in made.links:
+        link.build(tools).check_inputs([name for _, name in inputs.files()])
     names = [str(path) for path, _ in inputs.files()] + [str(path) for path in _read_by_steps(made)]
     parameters = [vars(entry) for entry in made.resolved()]
     listener({"event": "resolved", "parameters": parameters})
-    tools = Tools(token_counter, tuple(predicates))
     with run_folder(str(to), overwrite=overwrite, resume=resume, inputs=names, listener=listener) as partial:
         stages = partial / RUN / STAGES
         stages.mkdir(parents=True, exist_ok=True)

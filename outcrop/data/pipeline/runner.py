@@ -92,8 +92,6 @@ class Run:
 
     def run(self) -> Stage:
         """All stages. Raises DataError where a file cannot be used or nothing is left."""
-        for link in self.chain.links:
-            link.build(self.tools).check_inputs(self._names)
         groups = [
             (is_set, list(links))
             for is_set, links in groupby(self.chain.links, key=lambda link: isinstance(link.build(self.tools), SetStep))

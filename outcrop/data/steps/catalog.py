@@ -12,6 +12,7 @@ HERE = "outcrop.data.steps"
 STEPS: Catalog[type[Step[Any]]] = Catalog(
     "step",
     {
+        "enrich": f"{HERE}.enrich:Enrich",
         "clean": f"{HERE}.clean:Clean",
         "filter": f"{HERE}.filter:Filter",
         "dedupe": f"{HERE}.dedupe:Dedupe",
