@@ -1,8 +1,8 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate, stream,
-check_data, prepare, split_data, anonymise, compare_data, find_bias, describe_data, demo. They are imported on first
-use, so that `import outcrop` is light.
+check_data, prepare, synthesise, split_data, anonymise, compare_data, find_bias, describe_data, demo. They are imported
+on first use, so that `import outcrop` is light.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from outcrop.workflows.generate import generate, stream
     from outcrop.workflows.prepare import prepare
     from outcrop.workflows.pretrain import pretrain
+    from outcrop.workflows.synthesise import synthesise
 
 __all__ = [
     "anonymise", "check_data", "compare_data", "demo", "describe_data", "evaluate", "find_bias", "generate", "prepare",
-    "pretrain", "split_data", "stream", "tune",
+    "pretrain", "split_data", "stream", "synthesise", "tune",
 ]  # fmt: skip
 
 _HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"} | dict.fromkeys(

@@ -35,6 +35,7 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "stream": "outcrop.workflows.generate:stream",
         "anonymise": "outcrop.workflows.anonymise:anonymise",
         "restore": "outcrop.workflows.anonymise:restore",
+        "synthesise": "outcrop.workflows.synthesise:synthesise",
         "entity-model": "outcrop.models.entities:EntityModel",
         "show-mask": "outcrop.workflows.show_mask:show_mask",
         "record": "outcrop.workflows.recorded:record",

@@ -19,7 +19,7 @@ from outcrop.data.validation import check
 from outcrop.evaluation.results import Preparation, Problem
 from outcrop.models.rendering import Renderer
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.records import Rows, Source, digest_of, read_rows, renderable
+from outcrop.workflows.records import Rows, Source, digest_of, read_rows, refuse_synthetic, renderable
 
 
 class Leak(NamedTuple):
@@ -68,11 +68,15 @@ def gather_parts(
         test = test or [files[name] for name in ("test",) if name in files]
     rows = _labelled(read_rows(source, listener))
     train, tested = rows.records, _labelled(read_rows(source.at(test), listener)).records if test else []
+    refuse_synthetic(tested)
     if validation:
         held = _labelled(read_rows(source.at(validation), listener)).records
     else:
         drawn = split(train, SplitSpec(seed=spec.seed, validation=spec.eval_percentage / 100, test=0))
         train, held, claims = drawn.train, drawn.validation, _claims(drawn.certificate)
+        if drawn.left_out:
+            message = f"{len(drawn.left_out)} synthetic rows are made from, or like, validation rows and are left out."
+            listener({"event": "warning", "code": "dropped-rows", "message": message})
     found = _warn_of_defects(source, listener)
     leaks = _warn_of_leaks({"training": train, "validation": held, "test": tested}, listener)
     held_digest = digest_of(validation) if validation else f"{spec.eval_percentage:g} % of the training rows"

@@ -15,6 +15,7 @@ from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import files, read
 from outcrop.data.records import Origin, Record
+from outcrop.data.synthetic import marked
 from outcrop.models.rendering import Renderer
 from outcrop.models.special_tokens import sift
 
@@ -71,6 +72,15 @@ def read_rows(source: Source, listener: Listener) -> Rows:
     if dropped:
         listener({"event": "warning", "code": "dropped-rows", "message": f"{dropped} rows with defects are left out."})
     return Rows(records, digest_of(source.paths), problems.as_dict(), dropped)
+
+
+def refuse_synthetic(records: Sequence[Record]) -> None:
+    """Raise DataError where rows that a model is to be measured on say that a model made them."""
+    if found := [record for record in records if marked(record)]:
+        raise DataError(
+            f"{len(found):,} of {len(records):,} test rows are marked as synthetic, the first at {found[0].origin}.",
+            "A model is measured on rows that people made: leave these out.",
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from outcrop.data.certificate import CERTIFICATE, open_split
 from outcrop.data.records import Record
 from outcrop.evaluation.ledger import look, seal
 from outcrop.evaluation.results import DataFacts
-from outcrop.workflows.records import Source, read_rows
+from outcrop.workflows.records import Source, read_rows, refuse_synthetic
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def gather_test_set(
     paths = tuple(map(str, chosen)) if sealed else source.paths
     own = source if sealed or source.mapping() or source.format else stored
     records = read_rows(own.at(paths), listener).records[:limit]
+    refuse_synthetic(records)
     if sealed and not shots_from:
         shots_from = [path for path in source.paths if Path(path).is_dir()]
     pool: list[Record] = []
