@@ -1,8 +1,8 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, evaluate, generate, stream,
-check_data, prepare, synthesise, split_data, anonymise, compare_data, find_bias, describe_data, demo. They are imported
-on first use, so that `import outcrop` is light.
+batch, check_data, prepare, synthesise, split_data, anonymise, compare_data, find_bias, describe_data, demo. They are
+imported on first use, so that `import outcrop` is light.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from outcrop.workflows.anonymise import anonymise
+    from outcrop.workflows.batch_infer import batch
     from outcrop.workflows.check_data import check_data, split_data
     from outcrop.workflows.demo import demo
     from outcrop.workflows.describe_data import compare_data, describe_data, find_bias
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from outcrop.workflows.synthesise import synthesise
 
 __all__ = [
-    "anonymise", "check_data", "compare_data", "demo", "describe_data", "evaluate", "find_bias", "generate", "prepare",
-    "pretrain", "split_data", "stream", "synthesise", "tune",
+    "anonymise", "batch", "check_data", "compare_data", "demo", "describe_data", "evaluate", "find_bias", "generate",
+    "prepare", "pretrain", "split_data", "stream", "synthesise", "tune",
 ]  # fmt: skip
 
-_HOMES = {"tune": "fine_tune", "stream": "generate", "split_data": "check_data"} | dict.fromkeys(
-    ("compare_data", "find_bias"), "describe_data"
-)
+_HOMES = {
+    "tune": "fine_tune", "stream": "generate", "batch": "batch_infer", "split_data": "check_data",
+    "compare_data": "describe_data", "find_bias": "describe_data",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

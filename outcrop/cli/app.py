@@ -15,6 +15,7 @@ import typer
 from typer.main import get_group
 
 from outcrop.cli import models
+from outcrop.cli.batch import batch
 from outcrop.cli.console import Output
 from outcrop.cli.demo import demo
 from outcrop.cli.errors import report, report_bug, report_interruption
@@ -36,7 +37,9 @@ GROUPS: Catalog[typer.Typer] = Catalog(
 )
 """Commands whose files need more than help may load."""
 
-ORDER = ("demo", "data", "tune", "pretrain", "evaluate", "generate", "models", "jobs", "serve", "keys", "version")
+ORDER = (
+    "demo", "data", "tune", "pretrain", "evaluate", "generate", "batch", "models", "jobs", "serve", "keys", "version",
+)  # fmt: skip
 """The verbs, as help lists them."""
 
 MACHINE_FAULTS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -185,6 +188,7 @@ app.command(cls=Command, rich_help_panel=LOOP)(tune)
 app.command(cls=Command, rich_help_panel=LOOP)(pretrain)
 app.command(cls=Command, rich_help_panel=LOOP)(evaluate)
 app.command(cls=Command, rich_help_panel=USE)(generate)
+app.command(cls=Command, rich_help_panel=USE)(batch)
 app.command(cls=Command, rich_help_panel=USE)(serve)
 app.command("version", cls=Command, rich_help_panel=PROGRAM)(show_versions)
 app.add_typer(

@@ -71,7 +71,9 @@ def progress_line(event: Event) -> Text:
     done, total = event["done"], event["total"]
     left = "" if event.get("eta_s") is None else f", {duration(event['eta_s'])} left"
     share = f" of {total:,} ({done / total:.0%}{left})" if total else ""
-    return Text(f"{visible(event['title'])}: {done:,}{share}")
+    rate = "" if event.get("tokens_per_s") is None else f" · {event['tokens_per_s']:,.0f} tokens/s"
+    hits = f" · {event['cache_hits']:,} from the cache" if event.get("cache_hits") else ""
+    return Text(f"{visible(event['title'])}: {done:,}{share}{rate}{hits}")
 
 
 def estimate_line(event: Event) -> Text:

@@ -77,6 +77,10 @@ StopOption = Annotated[
         "--stop", metavar="TEXT", rich_help_panel=SAMPLING, help="Ends the answer and is left out of it. Repeatable."
     ),
 ]
+NoLookupOption = Annotated[
+    bool,
+    typer.Option("--no-lookup", help="Ask the model even where an answer was published (outcrop batch --publish)."),
+]
 
 
 def generate(
@@ -92,6 +96,7 @@ def generate(
     top_p: TopPOption = DEFAULTS.top_p,
     seed: SeedOption = DEFAULTS.seed,
     stop: StopOption = None,
+    no_lookup: NoLookupOption = False,
     output: OutputOption = "text",
 ) -> None:
     """Answer a prompt, or hold a conversation.
@@ -100,10 +105,12 @@ def generate(
     --compare shows the answers of two models side by side.
     """
     _check(prompt, chat, system, output)
-    sampling = {
+    sampling: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "seed": seed, "stop_strings": tuple(stop or ()),
     }  # fmt: skip
+    if no_lookup:
+        sampling["lookup"] = False
     if compare is not None:
         Comparison((model, compare), sampling, system).run(prompt, output)
         return

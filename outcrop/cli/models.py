@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.options import MODEL_WORDS, OutputOption
 from outcrop.cli.results import figures_and_tables
 from outcrop.models.folder import CARD, ModelFolder, bundled_names, find_model
+from outcrop.store.lookups import published_folder, tables
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=f"{MODEL_WORDS[0].upper()}{MODEL_WORDS[1:]}.")]
 
@@ -42,6 +44,21 @@ def show_model(model: ModelArgument, *, output: OutputOption = "text") -> None:
     result_console().print(figures_and_tables(facts | card))
     if not card:
         result_console().print(f"The folder has no {CARD}: it was not made by Outcrop.", style="dim")
+
+
+@app.command("published", cls=Command)
+def list_published(*, output: OutputOption = "text") -> None:
+    """List the tables of published answers, and how often they were of use."""
+    found = []
+    for table in tables(published_folder()):
+        with table:
+            found.append(asdict(table.summary()))
+    if output == "json":
+        print_json({"published": found})
+    elif found:
+        result_console().print(figures_and_tables({"published": found}))
+    else:
+        result_console().print("No answers are published. See: outcrop batch --publish NAME")
 
 
 def _facts(model: ModelFolder) -> dict[str, Any]:

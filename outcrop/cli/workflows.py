@@ -15,7 +15,7 @@ from outcrop.core.events import Listener
 
 Workflow = Callable[..., Any]
 
-JOB_VERBS = ("tune", "pretrain")
+JOB_VERBS = ("tune", "pretrain", "batch")
 """Verbs that are jobs: queued with --detach, recorded otherwise."""
 EXTRAS = {
     "psycopg": "postgres", "obstore": "s3", **dict.fromkeys(
@@ -32,6 +32,7 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "pretrain": "outcrop.workflows.pretrain:pretrain",
         "evaluate": "outcrop.workflows.evaluate:evaluate",
         "generate": "outcrop.workflows.generate:generate",
+        "batch": "outcrop.workflows.batch_infer:batch",
         "stream": "outcrop.workflows.generate:stream",
         "anonymise": "outcrop.workflows.anonymise:anonymise",
         "restore": "outcrop.workflows.anonymise:restore",

@@ -69,6 +69,7 @@ class Completion:
     logprobs: natural log-probability of each generated token under the untempered, unrestricted model.
     seconds: from the request's first computation to its last token. cached_tokens: tokens of the prompt that were
     computed before, for another request. top_logprobs: for each generated token, if they were asked for.
+    published: the table of published answers that it was found in, empty for one that was computed.
     """
 
     text: str
@@ -79,6 +80,7 @@ class Completion:
     seconds: float
     cached_tokens: int = 0
     top_logprobs: tuple[TopLogprobs, ...] = ()
+    published: str = ""
 
 
 @dataclass(frozen=True)

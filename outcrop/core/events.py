@@ -3,7 +3,9 @@
 An event is a JSON-ready dict with "event" (its kind) and that kind's fields:
 
     stage       title                                       a new part of the work begins
-    progress    title, done, total, eta_s                   of the stage's rows; seconds left where that is known
+    progress    title, done, total, eta_s, tokens_per_s, cache_hits
+                                                            of the stage's rows; seconds left, tokens generated in a
+                                                            second and answers found in the cache, where that is known
     resolved    parameters: [{name, value, source}]         every value as it will be used, and where it came from
     estimate    minutes, peak_memory_gb, steps, step_seconds   from timing real steps
     step        step, steps, epoch, loss, learning_rate, gradient_norm, tokens_per_s, eta_s

@@ -53,7 +53,7 @@ class ServingEngine:
         """Load, warm up with one token, and begin to serve. Raises ModelError; UsageError if a model is loaded."""
         if self._thread is not None:
             raise UsageError("The engine has a model already.", "Make another engine.")
-        self._engine = await asyncio.to_thread(_open, model, self._capacity)
+        self._engine = await asyncio.to_thread(open_engine, model, self._capacity)
         self._thread = threading.Thread(target=self._loop, name="outcrop-engine", daemon=True)
         self._thread.start()
         await self._probe()
@@ -221,8 +221,8 @@ class _Following:
             loop.call_soon_threadsafe(self._queue.put_nowait, _News(event, error))
 
 
-def _open(model: ModelRef, capacity: Capacity) -> EmbeddedEngine:
-    """Load in fp32, and round once if bf16 is faster by measurement at this model's width."""
+def open_engine(model: ModelRef, capacity: Capacity) -> EmbeddedEngine:
+    """Load in fp32, and round once if bf16 is faster by measurement at this model's width. Raises ModelError."""
     loaded = load_model(model.name)
     config = loaded.model.config.get_text_config(decoder=True)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size

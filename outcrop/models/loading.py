@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.core.errors import ModelError
 from outcrop.models import lora
@@ -54,6 +54,14 @@ def load_tokenizer(folder: ModelFolder) -> Any:
         raise ModelError("The folder holds no tokenizer.", f"Put {TOKENIZER} beside the weights.", folder.name)
     with _reading("tokenizer", folder):
         return AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+
+
+def load_config(folder: ModelFolder) -> Any:
+    """The configuration of the model's decoder, without its weights."""
+    with _reading("configuration", folder):
+        path = str(folder.root.path)
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    return config.get_text_config(decoder=True)
 
 
 def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:

@@ -114,6 +114,10 @@ class Renderer:
             return [token for piece, _ in self._turns(asked, record.origin) for token in piece]
         return self._opening(self._checked(record.prompt if isinstance(record, Pair) else record.text, record.origin))
 
+    def verbatim(self, text: str) -> list[int]:
+        """The ids of a prompt that is taken as it is: special tokens in it are meant, and no template is applied."""
+        return self._opening(text)
+
     def answer(self, record: Record, text: str) -> list[int]:
         """The ids of `text` as this record's answer, with the token that ends it: a candidate to score."""
         self._checked(text, record.origin)

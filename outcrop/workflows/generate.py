@@ -12,14 +12,14 @@ import torch
 
 from outcrop.core import settings as environment
 from outcrop.core.completions import Completion, CompletionRequest, Sampling
-from outcrop.data.mapping import fill
-from outcrop.data.records import Conversation, Message, Origin, Pair, Record
+from outcrop.data.records import Message
 from outcrop.generation.embedded import EmbeddedEngine
-from outcrop.models.folder import ModelFolder
+from outcrop.generation.lookup import Lookup
+from outcrop.models.asking import answers, asked_record
+from outcrop.models.folder import ModelFolder, find_model
 from outcrop.models.loading import load_model
 from outcrop.models.rendering import Renderer
-
-PROMPT = Origin("the prompt", 0)
+from outcrop.store.lookups import published_folder
 
 
 class Asked(NamedTuple):
@@ -30,18 +30,25 @@ class Asked(NamedTuple):
     answers: bool
 
 
-def generate(model: str, prompt: str | Sequence[Message], **sampling: Any) -> Completion:
+def generate(model: str, prompt: str | Sequence[Message], *, lookup: bool = True, **sampling: Any) -> Completion:
     """Answer a prompt or a conversation. sampling: fields of core.completions.Sampling.
 
-    A tuned model is asked in the form it was trained on; any other continues the prompt.
+    A tuned model is asked in the form it was trained on; any other continues the prompt. lookup: an answer that was
+    published (`outcrop batch --publish`) is taken instead, and says so.
     """
+    found = _published(model, prompt, sampling) if lookup else None
+    if found is not None:
+        return found
     asked = _asked(model, prompt, sampling)
     completion = asked.engine.complete([asked.request])[0]
     return replace(completion, text=completion.text.lstrip()) if asked.answers else completion
 
 
-def stream(model: str, prompt: str | Sequence[Message], **sampling: Any) -> Iterator[str]:
+def stream(model: str, prompt: str | Sequence[Message], *, lookup: bool = True, **sampling: Any) -> Iterator[str]:
     """The same as text deltas."""
+    found = _published(model, prompt, sampling) if lookup else None
+    if found is not None:
+        return iter([found.text])
     asked = _asked(model, prompt, sampling)
     pieces = asked.engine.stream(asked.request)
     return _from_first_word(pieces) if asked.answers else pieces
@@ -49,11 +56,34 @@ def stream(model: str, prompt: str | Sequence[Message], **sampling: Any) -> Iter
 
 def _asked(model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]) -> Asked:
     ready = _load(model, _state_of(model))
-    record = _record(ready.folder, prompt)
+    record = asked_record(ready.folder, prompt)
     options = Sampling(**{"stop_ids": ready.renderer.stop_ids, **sampling})
     request = CompletionRequest(tuple(ready.renderer.prompt(record)), options)
-    tuned = ready.folder.card.get("kind") == "fine-tuned"
-    return Asked(ready.engine, request, tuned or isinstance(record, Conversation))
+    return Asked(ready.engine, request, answers(ready.folder, record))
+
+
+def _published(model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]) -> Completion | None:
+    """The published answer, where there is one for this model, prompt and way of sampling."""
+    tables = published_folder()
+    if not tables.is_dir() or "stop_ids" in sampling:
+        return None
+    known = _identify(model, _state_of(model))
+    with Lookup(tables, known.digest) as published:
+        return published.find(asked_record(known.folder, prompt), Sampling(**sampling))
+
+
+class Known(NamedTuple):
+    """A model's folder and its digest."""
+
+    folder: ModelFolder
+    digest: str
+
+
+@lru_cache(maxsize=8)
+def _identify(model: str, state: tuple[tuple[str, int], ...]) -> Known:
+    """The digest of a model's files, as long as `state` is the same."""
+    folder = find_model(model)
+    return Known(folder, folder.digest())
 
 
 class Ready(NamedTuple):
@@ -76,18 +106,6 @@ def _state_of(model: str) -> tuple[tuple[str, int], ...]:
     """What changes when a local model folder is written anew: its files and their times."""
     files = sorted(Path(model).iterdir()) if Path(model).is_dir() else []
     return tuple((file.name, file.stat().st_mtime_ns) for file in files)
-
-
-def _record(folder: ModelFolder, prompt: str | Sequence[Message]) -> Record:
-    """The prompt as the model was trained on prompts: through its template, and as a turn or as plain text."""
-    if not isinstance(prompt, str):
-        return Conversation(tuple(prompt), PROMPT)
-    card = folder.card
-    form = card.get("prompt")
-    if form:
-        prompt = fill(form["template"], {"prompt": prompt, form["column"]: prompt})
-    turn = Message("user", prompt)
-    return Conversation((turn,), PROMPT) if card.get("conversations") else Pair(prompt, "", PROMPT)
 
 
 def _from_first_word(pieces: Iterator[str]) -> Iterator[str]:

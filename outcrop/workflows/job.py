@@ -18,6 +18,7 @@ from typing import Any
 from outcrop.core.catalog import Catalog
 from outcrop.core.errors import OutcropError
 from outcrop.core.events import Event, Listener, StopRequested
+from outcrop.generation.batch import BATCH_TOKENS
 from outcrop.jobs.policies import Reason, reason_of
 from outcrop.jobs.progress import json_ready
 from outcrop.training.spec import TrainingSpec
@@ -26,7 +27,12 @@ from outcrop.workflows.run_folder import JOB, RESULT, is_of_job
 Verb = Callable[..., Any]
 
 VERBS: Catalog[Verb] = Catalog(
-    "verb of jobs", {"tune": "outcrop.workflows.fine_tune:tune", "pretrain": "outcrop.workflows.pretrain:pretrain"}
+    "verb of jobs",
+    {
+        "tune": "outcrop.workflows.fine_tune:tune",
+        "pretrain": "outcrop.workflows.pretrain:pretrain",
+        "batch": "outcrop.workflows.batch_infer:batch",
+    },
 )
 """What a job may do: verbs that go on where an earlier attempt of them was ended."""
 
@@ -64,6 +70,14 @@ def with_smaller_micro_batches(arguments: Mapping[str, Any], times: int) -> dict
     settings["micro_batch_tokens"] = max(SMALLEST_MICRO_BATCH, given // 4**times)
     sources = {**(arguments.get("sources") or {}), "micro_batch_tokens": "retry after out of memory"}
     return {**arguments, "settings": settings, "sources": sources}
+
+
+def with_fewer_batch_tokens(arguments: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """The same batch inference with a quarter of the tokens at once, `times` times over: memory falls."""
+    if not times:
+        return dict(arguments)
+    given = int(arguments.get("batch_tokens") or BATCH_TOKENS)
+    return {**arguments, "batch_tokens": max(SMALLEST_MICRO_BATCH, given // 4**times)}
 
 
 class StopSwitch:
@@ -150,7 +164,8 @@ def main(reporting: str, verbs: Catalog[Verb] = VERBS) -> int:
         return 1
     listener = StopSwitch(reports)
     Tether(sys.stdin.fileno(), task["deadline"], listener.throw).start()
-    arguments = with_smaller_micro_batches(task["arguments"], task["retries"].get(Reason.OUT_OF_MEMORY, 0))
+    reduced = with_fewer_batch_tokens if task["verb"] == "batch" else with_smaller_micro_batches
+    arguments = reduced(task["arguments"], task["retries"].get(Reason.OUT_OF_MEMORY, 0))
     try:
         listener({"event": "stage", "title": "Loading the libraries"})
         result = perform(task["verb"], arguments, task["job_id"], listener, verbs)

@@ -43,11 +43,12 @@ class Submitted:
 def submit(verb: str, arguments: Mapping[str, Any]) -> Submitted:
     """Queue a verb as a job, and start a controller if none runs.
 
-    Raises UserErrors for what can be seen to be wrong without reading the data: the target, the base model.
+    Raises UserErrors for what can be seen to be wrong without reading the data: the target, the model.
     """
     check_target(Path(arguments["to"]), overwrite=arguments.get("overwrite", False))
-    if arguments.get("base"):
-        find_model(arguments["base"])
+    for name in ("base", "model"):
+        if arguments.get(name):
+            find_model(arguments[name])
     queue = Queue.open(settings.database())
     job_id = queue.submit(_request(verb, arguments))
     started = controller.start(ControllerSpec(idle_s=IDLE_S))

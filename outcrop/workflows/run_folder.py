@@ -22,6 +22,9 @@ Checkpoints are removed when the run has ended."""
 STAGES = "stages"
 """Inside RUN: the shards of a preparation that is under way."""
 
+ANSWERS, INPUTS = "answers.sqlite", "inputs"
+"""Inside RUN: the answers of a batch that is under way, and what it reads, where that was fetched."""
+
 LOCK = "lock"
 """Locked by the process that works here; the system lets go of it when that process ends, however it ends."""
 
@@ -85,10 +88,11 @@ def run_folder(
 
 def _finish(partial: Path, target: Path) -> None:
     """Remove what only an unfinished run needs, and put the folder in its place."""
-    for leftover in [*(partial / RUN).glob("best-*"), *(partial / RUN).glob(".best-*"), partial / RUN / LOCK]:
+    leftovers = ("best-*", ".best-*", f"{ANSWERS}*", LOCK)
+    for leftover in [path for pattern in leftovers for path in (partial / RUN).glob(pattern)]:
         leftover.unlink()
     is_preparation = (partial / RUN / STAGES).exists()
-    for folder in ("checkpoints", "tokens", STAGES):
+    for folder in ("checkpoints", "tokens", STAGES, INPUTS):
         shutil.rmtree(partial / RUN / folder, ignore_errors=True)
     if is_preparation:
         shutil.rmtree(partial / RUN)
@@ -106,6 +110,8 @@ def _kept(partial: Path) -> str:
         what = f"The checkpoint of step {int(checkpoints[-1].name.removeprefix('step-')):,} is"
     elif shards := sum(1 for _ in (partial / RUN / STAGES).glob("*/*.json")):
         what = f"{shards:,} finished shards are"
+    elif (partial / RUN / ANSWERS).exists():
+        what = "What is answered is"
     else:
         return ""
     return f"{what} kept in {partial}: the same command with --resume goes on from there."

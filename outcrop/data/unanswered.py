@@ -1,0 +1,85 @@
+"""Rows that ask and have no answer yet: read by the formats of labelled rows, with a placeholder that nobody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Fields
+from dataclasses import replace
+from typing import Any
+
+from outcrop.data.formats.catalog import SHAPES
+from outcrop.data.formats.container import Row
+from outcrop.data.mapping import CONTENT_KEYS, ROLE_KEYS, Mapping, apply, reference
+from outcrop.data.problems import Site
+from outcrop.data.reading import sniff
+from outcrop.data.records import Conversation, Record
+
+PLACEHOLDER = "-"
+ANSWER_COLUMN = "(the answer that is asked for)"
+TURNS = ("messages", "conversations")
+
+
+def asking_mapping(columns: str = "", template: str = "", roles: str = "") -> Mapping | None:
+    """A mapping in which the completion may be missing. Raises UsageError as Mapping.from_text does."""
+    targets = {part.partition("=")[0].strip() for part in columns.split(",")} if columns else set()
+    if not targets & {"completion", "messages", "text"} and (columns or template):
+        columns = ",".join(part for part in (columns or "prompt=prompt", f"completion={ANSWER_COLUMN}") if part)
+    return Mapping.from_text(columns, template, roles)
+
+
+def mapped(mapping: Mapping, row: Row, site: Site) -> Record | None:
+    """The record that a mapping makes of a row whose answer is asked for, or None after reporting what is wrong."""
+    values = dict(row.values)
+    if "messages" in mapping.columns:
+        name = reference(mapping.columns["messages"]).name
+        values = _with_last_turn(values, name, mapping.roles.get("assistant", "assistant"))
+    elif "text" not in mapping.columns:
+        column = reference(mapping.columns.get("completion", "completion"))
+        values[column.name] = [PLACEHOLDER] * (column.form + 1) if isinstance(column.form, int) else PLACEHOLDER
+        if column.form == "[]":
+            values[column.name] = [PLACEHOLDER]
+    return _asking(apply(mapping, values, site))
+
+
+def read_by_form(row: Row, site: Site, form: str | None = None) -> Record | None:
+    """The record of a row in a known format, or None after reporting what is wrong. form: its name in SHAPES."""
+    values = dict(row.values)
+    for name in TURNS:
+        if name in values:
+            values = _with_last_turn(values, name, "assistant")
+    if "instruction" in values:
+        values["output"] = PLACEHOLDER
+    elif "prompt" in values:
+        values["completion"] = PLACEHOLDER
+    shape = SHAPES.load(form) if form else sniff([Row(values, row.origin)])
+    if shape is None:
+        site.add("unknown-format", f"the columns are: {', '.join(map(str, row.values))}")
+        return None
+    return _asking(shape.parse(values, site))
+
+
+def _with_last_turn(values: dict[str, Any], name: str, assistant: str) -> dict[str, Any]:
+    """The row with an answer after the last turn, where that is not an answer already; in the same keys."""
+    turns = values.get(name)
+    if not isinstance(turns, list) or not turns or not isinstance(turns[-1], dict):
+        return values
+    last: Fields[str, Any] = turns[-1]
+    role = next((key for key in ROLE_KEYS if key in last), ROLE_KEYS[0])
+    content = next((key for key in CONTENT_KEYS if key in last), CONTENT_KEYS[0])
+    if str(last.get(role)).lower() in (assistant.lower(), "assistant", "gpt", "model", "bot"):
+        return values
+    return values | {name: [*turns, {role: assistant, content: _like(last.get(content))}]}
+
+
+def _like(content: Any) -> Any:
+    """The placeholder as the other turns write their contents."""
+    if not isinstance(content, list):
+        return PLACEHOLDER
+    has_types = bool(content) and isinstance(content[0], dict) and "type" in content[0]
+    return [{"type": "text", "text": PLACEHOLDER} if has_types else {"text": PLACEHOLDER}]
+
+
+def _asking(record: Record | None) -> Record | None:
+    """The record without what was to be answered."""
+    if isinstance(record, Conversation) and record.messages[-1].role == "assistant":
+        return replace(record, messages=record.messages[:-1])
+    return record
