@@ -52,7 +52,8 @@ class BatchResult:
 
     requests: distinct ones; duplicates: rows that asked what another had asked; computed: by this job, in all attempts;
     prefix_tokens: of prompts, not computed because an earlier prompt began with them; both they and tokens_per_s, of
-    answers, are of this attempt. published: the table that was made.
+    answers, are of this attempt. published: the table that was made; unpublished: answers left out of
+    it, because they differ from one time to the next.
     """
 
     to: str
@@ -72,7 +73,7 @@ class BatchResult:
     dtype: str
     files: tuple[str, ...]
     published: LookupSummary | None = None
-    unpublished: int = 0
+    unpublished: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -115,6 +116,7 @@ def batch(
     if precision not in get_args(Precision):
         raise UsageError(f"precision is {precision!r}.", f"Allowed: {', '.join(get_args(Precision))}.")
     table = table_path(published_folder(), publish) if publish else None
+    reader = _reader(bodies)
     asking = _asking(model, sampling or {})
     torch.set_num_threads(environment.threads())
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=[model, *data], listener=listener) as partial:
@@ -123,9 +125,9 @@ def batch(
         answering = LocalAnswering(ModelRef(model, state.dtype), batch_tokens, listener)
         path = None if cache is None else Path(cache or environment.home() / "predictions.sqlite")
         with BatchWork(partial / RUN / ANSWERS) as work, PredictionCache(path, listener) as predictions:
-            reader = _reader(bodies)(Responder(model, state.created))
+            read = reader(Responder(model, state.created))
             asker = Asker(asking.folder, asking.renderer, asking.defaults, asking.identity(state.dtype))
-            job = BatchJob(inputs, reading, reader, asker, work, predictions, listener)
+            job = BatchJob(inputs, reading, read, asker, work, predictions, listener)
             job.render()
             job.recall()
             job.answer(answering)
@@ -279,5 +281,5 @@ def _result(
         cache_hits=counts.recalled, computed=counts.computed,
         prompt_tokens=tally.prompt_tokens, generated_tokens=tally.generated_tokens,
         prefix_tokens=answering.prefix_tokens, seconds=round(seconds, 3), tokens_per_s=round(rate, 1), dtype=dtype,
-        files=tuple(output.files), published=published, unpublished=tally.unpublished,
+        files=tuple(output.files), published=published, unpublished=tally.unpublished if published else None,
     )  # fmt: skip

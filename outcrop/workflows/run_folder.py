@@ -13,6 +13,7 @@ from pathlib import Path
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import check_target, unusable_target, write_atomic
+from outcrop.store.batch_work import BatchWork
 
 RUN, RESULT = "run", "result.json"
 """Inside the target: a folder with journal, metrics and resolved parameters, and what the run ends with.
@@ -110,11 +111,19 @@ def _kept(partial: Path) -> str:
         what = f"The checkpoint of step {int(checkpoints[-1].name.removeprefix('step-')):,} is"
     elif shards := sum(1 for _ in (partial / RUN / STAGES).glob("*/*.json")):
         what = f"{shards:,} finished shards are"
-    elif (partial / RUN / ANSWERS).exists():
-        what = "What is answered is"
+    elif answers := _answers(partial / RUN / ANSWERS):
+        what = f"{answers:,} answers are"
     else:
         return ""
     return f"{what} kept in {partial}: the same command with --resume goes on from there."
+
+
+def _answers(file: Path) -> int:
+    if not file.exists():
+        return 0
+    with BatchWork(file) as work:
+        counts = work.counts()
+    return counts.computed + counts.recalled
 
 
 @contextmanager

@@ -141,9 +141,10 @@ def _with_plain_texts(values: Mapping[str, Any]) -> dict[str, Any]:
     """Claude's contents may be lists of text parts; where they hold nothing else they become texts."""
 
     def plain(content: Any) -> Any:
-        parts = content if isinstance(content, list) and content else [None]
-        texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
-        return "".join(texts) if all(isinstance(text, str) for text in texts) else content
+        parts = content if isinstance(content, list) else []
+        texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+        whole = [text for text in texts if isinstance(text, str)]
+        return "".join(whole) if parts and len(whole) == len(parts) else content
 
     messages = values.get("messages")
     turns = messages if isinstance(messages, list) else []

@@ -17,7 +17,7 @@ from outcrop.core.errors import UserError
 from outcrop.core.events import Listener
 from outcrop.generation.batch.formats import OutputLine
 from outcrop.generation.batch.predictions import PredictionCache
-from outcrop.generation.batch.questions import BodyReader, Question, Refusal, Written
+from outcrop.generation.batch.questions import BodyReader, Question, Refusal
 from outcrop.generation.batch.requests import (
     Asker,
     answer_text,
@@ -50,6 +50,18 @@ class Tally:
     prompt_tokens: int = 0
     generated_tokens: int = 0
     unpublished: int = 0
+    first_refusal: str = ""
+
+    def count(self, outcome: Sequence[Completion] | Refusal) -> None:
+        """Add a row."""
+        self.rows += 1
+        if isinstance(outcome, Refusal):
+            self.failed += 1
+            self.first_refusal = self.first_refusal or f"The first: {outcome.message}"
+            return
+        self.succeeded += 1
+        self.prompt_tokens += outcome[0].prompt_tokens
+        self.generated_tokens += sum(len(completion.token_ids) for completion in outcome)
 
     def manifest(self) -> dict[str, int]:
         """As Bedrock's manifest.json.out has it."""
@@ -132,14 +144,17 @@ class BatchJob:
             with OutputFiles(folder, opened.file.name, opened.form.suffixes) as files:
                 for row in opened.rows:
                     result = next(results)
-                    line, completions = self._line(opened, row, result.error or result.answer)
-                    files.write(line)
+                    outcome = self._outcome(row, result.error or result.answer)
+                    files.write(self._line(opened, row, outcome))
                     for each in (tally, bedrock) if opened.form.name == "bedrock-batch" else (tally,):
-                        _count(each, completions)
-                    if publishing and row.question is not None and completions is not None:
-                        self._publish(row.question, completions, entries, tally)
+                        each.count(outcome)
+                    if publishing and row.question is not None and not isinstance(outcome, Refusal):
+                        self._publish(row.question, outcome, entries, tally)
                 names += files.names
         assert next(results, None) is None, "there are answers to more rows than the files hold"
+        if tally.failed:
+            message = f"{tally.failed:,} of {tally.rows:,} rows have an error and no answer. {tally.first_refusal}"
+            self.listener({"event": "warning", "code": "failed-rows", "message": message})
         return Output(names, tally, bedrock, entries)
 
     def _opened(self) -> Iterator[OpenFile]:
@@ -164,16 +179,20 @@ class BatchJob:
                 lasting.add(found.key)
             yield Pending(found.key, request_from(found.tokens, found.asked))
 
-    def _line(self, opened: OpenFile, row: BatchRow, text: str | None) -> tuple[OutputLine, list[Completion] | None]:
-        """The line of a row, and its completions where it was answered."""
+    def _outcome(self, row: BatchRow, text: str | None) -> list[Completion] | Refusal:
+        """What became of a row: its answers as it gets them, or why there are none."""
         assert text is not None, "a row was neither answered nor refused"
         outcome = outcome_from(text)
+        if isinstance(outcome, Refusal):
+            return outcome
+        assert row.question is not None, "a row that asks nothing was answered"
+        return self.asker.finished(row.question, outcome)
+
+    def _line(self, opened: OpenFile, row: BatchRow, outcome: list[Completion] | Refusal) -> OutputLine:
         if isinstance(outcome, Refusal) or row.question is None:
-            assert isinstance(outcome, Refusal), "a row that asks nothing was answered"
-            return opened.form.line(row.row, row.origin, outcome), None
-        completions = self.asker.finished(row.question, outcome)
-        written: Written = row.question.write(completions, row.identity)
-        return opened.form.line(row.row, row.origin, written), completions
+            assert isinstance(outcome, Refusal), "only a refusal is written without a question"
+            return opened.form.line(row.row, row.origin, outcome)
+        return opened.form.line(row.row, row.origin, row.question.write(outcome, row.identity))
 
     def _publish(
         self, question: Question, completions: Sequence[Completion], entries: list[LookupEntry], tally: Tally
@@ -189,39 +208,30 @@ class BatchJob:
 class _Meter:
     """Tells how far the answering is, a few times a second."""
 
-    def __init__(self, job: BatchJob, total: int) -> None:
-        self._listener, self._total = job.listener, total
-        self._hits = job.work.counts().recalled
-        self._done = self._tokens = 0
+    def __init__(self, job: BatchJob, unanswered: int) -> None:
+        counts = job.work.counts()
+        self._listener, self._total, self._hits = job.listener, counts.requests, counts.recalled
+        self._left, self._done, self._tokens = unanswered, 0, 0
         self._began = time.monotonic()
         self._told = -TOLD_EVERY_S
 
     def count(self, answered: Sequence[Answered]) -> None:
         """More requests are answered."""
         self._done += len(answered)
+        self._left -= len(answered)
         for _, outcome in answered:
             self._tokens += 0 if isinstance(outcome, Refusal) else sum(len(each.token_ids) for each in outcome)
         now = time.monotonic()
-        if now - self._told < TOLD_EVERY_S and self._done < self._total:
+        if now - self._told < TOLD_EVERY_S and self._left:
             return
         self._told, seconds = now, max(now - self._began, 1e-9)
         self._listener(
             {
-                "event": "progress", "title": "requests", "done": self._done, "total": self._total,
-                "eta_s": seconds / self._done * (self._total - self._done),
+                "event": "progress", "title": "requests", "done": self._total - self._left, "total": self._total,
+                "eta_s": seconds / self._done * self._left,
                 "tokens_per_s": self._tokens / seconds, "cache_hits": self._hits,
             }
         )  # fmt: skip
-
-
-def _count(tally: Tally, completions: Sequence[Completion] | None) -> None:
-    tally.rows += 1
-    if completions is None:
-        tally.failed += 1
-        return
-    tally.succeeded += 1
-    tally.prompt_tokens += completions[0].prompt_tokens
-    tally.generated_tokens += sum(len(completion.token_ids) for completion in completions)
 
 
 def _pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:
