@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,10 +29,11 @@ class LocalTables:
         except OSError as error:
             raise StoreUnavailable(f"The file cannot be opened: {error.strerror}.", remedy, str(path)) from None
         self._connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
+        self._close = weakref.finalize(self, self._connection.close)
         try:
             self._set_up(schema, version)
         except BaseException:
-            self._connection.close()
+            self._close()
             raise
 
     def __enter__(self) -> Self:
@@ -43,7 +45,7 @@ class LocalTables:
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
-            self._connection.close()
+            self._close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from outcrop.store.local_tables import WAIT_S, LocalTables
+from outcrop.store.local_tables import LocalTables
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS predictions (key BLOB PRIMARY KEY, answer TEXT NOT NULL, used_day INTEGER NOT NULL);
@@ -22,15 +22,15 @@ DAY_S = 86_400
 class PredictionStore(LocalTables):
     """Answers, as JSON texts, by 32-byte digests."""
 
-    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES, wait_s: float = WAIT_S) -> None:
+    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES, clock: Callable[[], float] = time.time) -> None:
         """Open or make the cache. Raises StoreUnavailable."""
-        self._most_bytes = most_bytes
-        super().__init__(path, SCHEMA, version=VERSION, remedy=REMEDY, wait_s=wait_s)
+        self._most_bytes, self._clock = most_bytes, clock
+        super().__init__(path, SCHEMA, version=VERSION, remedy=REMEDY)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The answers that are known. The day of use is noted, so that the least used can be told."""
         found: dict[bytes, str] = {}
-        today, old = int(time.time()) // DAY_S, list[tuple[int, bytes]]()
+        today, old = int(self._clock()) // DAY_S, list[tuple[int, bytes]]()
         for start in range(0, len(keys), ASKED_AT_ONCE):
             part = keys[start : start + ASKED_AT_ONCE]
             marks = ", ".join("?" * len(part))
@@ -47,7 +47,7 @@ class PredictionStore(LocalTables):
     def keep(self, answers: Mapping[bytes, str] | Iterable[tuple[bytes, str]]) -> None:
         """Add answers; one that is known stays as it is. Beyond the size the least lately used are dropped."""
         pairs = answers.items() if isinstance(answers, Mapping) else answers
-        today = int(time.time()) // DAY_S
+        today = int(self._clock()) // DAY_S
         with self.transaction() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO predictions VALUES (?, ?, ?)", ((key, text, today) for key, text in pairs)

@@ -68,8 +68,14 @@ def _published(model: str, prompt: str | Sequence[Message], sampling: dict[str, 
     if not tables.is_dir() or "stop_ids" in sampling:
         return None
     known = _identify(model, _state_of(model))
-    with Lookup(tables, known.digest) as published:
-        return published.find(asked_record(known.folder, prompt), Sampling(**sampling))
+    state = tuple((file.name, file.stat().st_ino) for file in sorted(tables.glob("*.sqlite")))
+    return _lookup(tables, known.digest, state).find(asked_record(known.folder, prompt), Sampling(**sampling))
+
+
+@lru_cache(maxsize=4)
+def _lookup(tables: Path, digest: str, state: tuple[tuple[str, int], ...]) -> Lookup:
+    """The published answers of a model, open as long as the tables are the same files."""
+    return Lookup(tables, digest)
 
 
 class Known(NamedTuple):

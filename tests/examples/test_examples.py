@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ARGUMENTS = {"tune.py": ["1"], "evaluate.py": ["1"], "pretrain.py": []}
-SAYS = {"tune.py": "exact answers on held-out rows", "evaluate.py": "n = ", "pretrain.py": "bits per byte"}
+ARGUMENTS = {"tune.py": ["1"], "evaluate.py": ["1"], "pretrain.py": [], "synonyms.py": ["25"]}
+SAYS = {
+    "tune.py": "exact answers on held-out rows", "evaluate.py": "n = ", "pretrain.py": "bits per byte",
+    "synonyms.py": "25 served from the table",
+}
 
 
 def test_all_examples_are_run():
