@@ -79,7 +79,7 @@ def test_every_verb_has_output(verb: str) -> None:
     ("args", "message", "remedy"),
     [
         (("tun",), "Unknown command: tun.", "Did you mean: tune?"),
-        (("frobnicate",), "Unknown command: frobnicate.", "Allowed: data, demo, evaluate"),
+        (("frobnicate",), "Unknown command: frobnicate.", "Allowed: batch, data, demo"),
         ((*TUNE, "--epoch", "3"), "No such option: --epoch.", "Did you mean: --epochs"),
         (("--verson",), "No such option: --verson.", "Did you mean: --version"),
         (("tune", "--base", "x"), "Missing: --data, --to.", "outcrop tune --help"),

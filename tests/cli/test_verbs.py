@@ -28,6 +28,12 @@ EVALUATE = (
 )  # fmt: skip
 GENERATE = ("generate", "--model", "a", "--prompt", "Hello", "--temperature", "0.5", "--stop", "\n", "--seed", "3")
 
+BATCH = (
+    "batch", "--model", "a", "--data", "r.jsonl", "--data", "s3://b/in", "--to", "out", "--map", "prompt=word",
+    "--invocation", "Converse", "--max-new-tokens", "9", "--stop", "\n", "--precision", "auto", "--batch-tokens", "99",
+    "--cache", "c.sqlite", "--publish", "words", "--resume",
+)  # fmt: skip
+
 
 @pytest.fixture
 def call(command, answer):
@@ -107,6 +113,26 @@ def test_demo(call) -> None:
     assert call("demo", "--to", "there")["to"] == "there"
 
 
+def test_batch(call) -> None:
+    arguments = call(*BATCH)
+    assert callable(arguments.pop("listener"))
+    assert arguments == {
+        "model": "a", "data": ["r.jsonl", "s3://b/in"], "to": "out", "columns": "prompt=word", "template": "",
+        "roles": "", "format": "", "invocation": "Converse", "precision": "auto", "batch_tokens": 99,
+        "sampling": {
+            "max_new_tokens": 9, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0, "stop_strings": ("\n",),
+        },
+        "cache": "c.sqlite", "publish": "words", "overwrite": False, "resume": True,
+    }  # fmt: skip
+
+
+def test_a_batch_has_a_cache_unless_it_shall_have_none(call, command) -> None:
+    assert call("batch", "--model", "a", "--data", "r", "--to", "out")["cache"] == ""
+    command.calls.clear()
+    assert call("batch", "--model", "a", "--data", "r", "--to", "out", "--no-cache")["cache"] is None
+    assert command("batch", "--model", "a", "--data", "r", "--to", "o", "--no-cache", "--cache", "c").exit_code == 2
+
+
 def test_generate_streams(call) -> None:
     arguments = call(*GENERATE)
     assert arguments["positional"] == ("a", "Hello")
@@ -121,8 +147,11 @@ def _positional_and_named(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], d
 @pytest.mark.contract
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("tune", TUNE), ("pretrain", PRETRAIN), ("evaluate", EVALUATE), ("demo", ("demo",)), ("stream", GENERATE)],
-)
+    [
+        ("tune", TUNE), ("pretrain", PRETRAIN), ("evaluate", EVALUATE), ("batch", BATCH), ("demo", ("demo",)),
+        ("stream", GENERATE),
+    ],
+)  # fmt: skip
 def test_workflows_take_what_verbs_give(call, name: str, args: tuple[str, ...]) -> None:
     positional, named = _positional_and_named(call(*args))
     inspect.signature(WORKFLOWS.load(name)).bind(*positional, **named)
