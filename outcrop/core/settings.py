@@ -33,3 +33,8 @@ def threads() -> int:
     if given.isdigit() and int(given) > 0:
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def vllm_python() -> str:
+    """OUTCROP_VLLM_PYTHON: Python of the environment that vLLM is installed in (default: none; vLLM is not used)."""
+    return os.environ.get("OUTCROP_VLLM_PYTHON", "")

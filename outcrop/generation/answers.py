@@ -85,6 +85,10 @@ class Answer(Task):
         if complete or len(self.token_ids) >= self.room:
             self._finish("stop" if complete else "length", stopped)
 
+    def end(self, reason: FinishReason) -> None:
+        """Finish, for an engine that knows by itself that nothing follows."""
+        self._finish(reason, stopped=False)
+
     def _formed(self) -> bool:
         grammar: Grammar | None = self.chooser.grammar
         return grammar is not None and grammar.finished

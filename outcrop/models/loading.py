@@ -87,6 +87,13 @@ def load_model(
     return LoadedModel(folder, model, tokenizer, load_renderer(folder, tokenizer))
 
 
+def load_structure(folder: ModelFolder) -> Any:
+    """The model of a folder without its weights, which take no memory. Raises ModelError."""
+    with _reading("configuration", folder), torch.device("meta"):
+        config = AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config)
+
+
 def _weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
     """The model of a folder; the adapter of an adapter folder is attached, those below it are merged."""
     if folder.base is not None:
