@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,12 @@ class Queue:
     def submit(self, request: JobRequest) -> str:
         """Add a job; returns its id."""
         job_id = new_id()
-        self._table.add({**vars(request), "arguments": dict(request.arguments), "id": job_id, "state": State.QUEUED})
+        self._table.add(_row(request, job_id))
         return job_id
+
+    def submitter(self, request: JobRequest, job_id: str) -> Callable[[Any], None]:
+        """What adds a job of this id in somebody else's transaction, given its connection."""
+        return lambda connection: self._table.add_within(connection, _row(request, job_id))
 
     def get(self, job_id: str) -> JobRow:
         """The job of an id, or of its first characters. Raises UsageError where there is none, or more than one."""
@@ -168,6 +172,10 @@ class Lease:
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"Attempt {self.job.attempt} of job {self.job.id} is no longer the current one.")
+
+
+def _row(request: JobRequest, job_id: str) -> dict[str, Any]:
+    return {**vars(request), "arguments": dict(request.arguments), "id": job_id, "state": State.QUEUED}
 
 
 def _account(reason: Reason, retries: Mapping[str, int], remedy: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from outcrop.service.bedrock.errors import BedrockError
 
 SKEW_S = 300.0
 """How far a client's clock may be from ours."""
+REPEAT_S = 5.0
+"""How long after its first arrival a write may arrive again."""
 SERVICE = "bedrock"
 CREDENTIAL = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=([\w-]{1,128})/(\d{8})/([a-z0-9-]{1,32})/([a-z0-9-]{1,32})/aws4_request,\s*"
@@ -141,18 +143,19 @@ def _again(text: str) -> str:
 
 
 class Replays:
-    """Signatures of writes that were seen within the time that they are good for: each is good for once."""
+    """Signatures of writes that were seen while they are good: each is good for REPEAT_S after its first arrival.
+
+    Not for once: two equal requests of boto3 within one second have the same signature, and both are meant.
+    """
 
     def __init__(self, clock: Callable[[], float], most: int = 200_000) -> None:
         self._clock, self._most = clock, most
         self._seen: dict[bytes, float] = {}
 
     def check(self, signature: str) -> None:
-        """Raises InvalidSignatureException for a signature that was seen before."""
+        """Raises InvalidSignatureException for a signature that was seen longer ago."""
         now, key = self._clock(), bytes.fromhex(signature)[:16]
-        if key in self._seen and now - self._seen[key] <= 2 * SKEW_S:
-            raise BedrockError("InvalidSignatureException", "This very request was received before. Sign it again.")
-        self._seen.pop(key, None)
-        self._seen[key] = now
-        while len(self._seen) > self._most or now - next(iter(self._seen.values())) > 2 * SKEW_S:
+        while self._seen and (len(self._seen) >= self._most or now - next(iter(self._seen.values())) > 2 * SKEW_S):
             del self._seen[next(iter(self._seen))]
+        if now - self._seen.setdefault(key, now) > REPEAT_S:
+            raise BedrockError("InvalidSignatureException", "This very request was received before. Sign it again.")

@@ -67,9 +67,13 @@ class JobTable:
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Insert a job; what is not given is empty."""
-        empty = {"attempt": 0, "retries": {}, "event_count": 0}
         with self.database.transaction() as connection:
-            connection.execute(insert(JOBS).values(**empty | dict(values), created=DatabaseClock()))
+            self.add_within(connection, values)
+
+    def add_within(self, connection: Connection, values: Mapping[str, Any]) -> None:
+        """The same in a transaction that makes other rows, too."""
+        empty = {"attempt": 0, "retries": {}, "event_count": 0}
+        connection.execute(insert(JOBS).values(**empty | dict(values), created=DatabaseClock()))
 
     def get(self, job_id: str) -> JobRow | None:
         """The job of this id."""

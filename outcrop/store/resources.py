@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from outcrop.store.schema import REQUEST_TOKENS, RESOURCES, TAGS
 
 
 class NameTaken(Exception):
-    """Something of this kind has this name already."""
+    """Something of this kind has this name already: args are the kind and the name."""
 
 
 class TokenTaken(Exception):
@@ -73,7 +73,7 @@ _COLUMNS = [RESOURCES.c[field.name] for field in fields(Resource)]
 
 
 class ResourceTable:
-    """Every statement on resources. All but `unfinished` see one project alone."""
+    """Every statement on resources. All but `working` see one project alone."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -81,27 +81,32 @@ class ResourceTable:
     def add(
         self,
         project: Project,
-        values: Mapping[str, Any],
+        resources: Sequence[Mapping[str, Any]],
         *,
-        tags: Mapping[str, str] | None = None,
         token: RequestToken | None = None,
         answer: Mapping[str, Any] | None = None,
+        first: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Make a resource with its tags, and remember the answer to its request, all or nothing.
+        """Make resources with their tags, and remember the answer to their request, all or nothing.
 
+        resources: columns by name, and "tags"; first: what else is written in the same transaction, before them.
         Raises NameTaken or TokenTaken.
         """
         with self.database.transaction() as connection:
             if token is not None:
                 self._remember(connection, project, token, answer or {})
-            times = {"created": DatabaseClock(), "updated": DatabaseClock()}
-            try:
-                connection.execute(insert(RESOURCES).values(**{**times, **values, "project_id": project.id}))
-            except IntegrityError:
-                raise NameTaken(values["name"]) from None
-            rows = [{"resource_id": values["id"], "key": key, "value": value} for key, value in (tags or {}).items()]
-            if rows:
-                connection.execute(insert(TAGS), rows)
+            if first is not None:
+                first(connection)
+            for given in resources:
+                values = {"created": DatabaseClock(), "updated": DatabaseClock(), **given, "project_id": project.id}
+                tags = values.pop("tags", {})
+                try:
+                    connection.execute(insert(RESOURCES).values(**values))
+                except IntegrityError:
+                    raise NameTaken(given["kind"], given["name"]) from None
+                rows = [{"resource_id": given["id"], "key": key, "value": value} for key, value in tags.items()]
+                if rows:
+                    connection.execute(insert(TAGS), rows)
 
     def answered(self, project: Project, operation: str, token: str) -> tuple[str, dict[str, Any]] | None:
         """The fingerprint of the request that used this token before, and its answer."""
@@ -154,12 +159,12 @@ class ResourceTable:
         with self.database.reading() as connection:
             return [Resource(**row._mapping) for row in connection.execute(select(*_COLUMNS).where(*where))]
 
-    def unfinished(self, statuses: Collection[str]) -> list[tuple[Project, Resource]]:
-        """Resources of every project that a job works for, in these states."""
+    def working(self, statuses: Collection[str]) -> list[Resource]:
+        """Resources of every project that a job works for, in these states, the oldest first."""
         where = (RESOURCES.c.job_id.is_not(None), RESOURCES.c.status.in_(list(statuses)))
         with self.database.reading() as connection:
             rows = connection.execute(select(*_COLUMNS).where(*where).order_by(RESOURCES.c.created)).all()
-        return [(Project(row.project_id, "", ""), Resource(**row._mapping)) for row in rows]
+        return [Resource(**row._mapping) for row in rows]
 
     def change(
         self,
@@ -167,28 +172,34 @@ class ResourceTable:
         values: Mapping[str, Any],
         *,
         only_in: Collection[str] = (),
-        also: Sequence[Mapping[str, Any]] = (),
+        others: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> bool:
-        """Change a resource, and make others with it, all or nothing; returns whether it was still there.
+        """Change a resource and others with it, all or nothing; returns whether it was there.
 
-        only_in: do nothing unless its status is one of these.
+        only_in: do nothing unless its status is one of these; others: by id, what to change, None to remove them.
         """
         conditions = [RESOURCES.c.id == resource.id]
         conditions += [RESOURCES.c.status.in_(list(only_in))] if only_in else []
+        now = {"updated": DatabaseClock()}
         with self.database.transaction() as connection:
-            statement = update(RESOURCES).where(*conditions).values(**{"updated": DatabaseClock(), **values})
-            if not connection.execute(statement).rowcount:
+            if not connection.execute(update(RESOURCES).where(*conditions).values(**{**now, **values})).rowcount:
                 return False
-            for other in also:
-                times = {"created": DatabaseClock(), "updated": DatabaseClock()}
-                connection.execute(insert(RESOURCES).values(**{**times, **other, "project_id": resource.project_id}))
+            for other, change in (others or {}).items():
+                if change is None:
+                    _remove(connection, other)
+                else:
+                    connection.execute(update(RESOURCES).where(RESOURCES.c.id == other).values(**{**now, **change}))
         return True
 
-    def delete(self, resource: Resource) -> bool:
-        """Remove a resource with its tags; returns whether it was there."""
+    def delete(self, resource: Resource, only_in: Collection[str] = ()) -> bool:
+        """Remove a resource with its tags; returns whether it was there, in one of these states where any are given."""
+        conditions = [RESOURCES.c.id == resource.id]
+        conditions += [RESOURCES.c.status.in_(list(only_in))] if only_in else []
         with self.database.transaction() as connection:
-            connection.execute(delete(TAGS).where(TAGS.c.resource_id == resource.id))
-            return bool(connection.execute(delete(RESOURCES).where(RESOURCES.c.id == resource.id)).rowcount)
+            if connection.execute(select(RESOURCES.c.id).where(*conditions)).first() is None:
+                return False
+            _remove(connection, resource.id)
+        return True
 
     def tags(self, resource: Resource) -> dict[str, str]:
         """The tags of a resource, by key."""
@@ -222,3 +233,8 @@ class ResourceTable:
             connection.execute(insert(REQUEST_TOKENS).values(**values))
         except IntegrityError:
             raise TokenTaken(token.token) from None
+
+
+def _remove(connection: Connection, resource_id: str) -> None:
+    connection.execute(delete(TAGS).where(TAGS.c.resource_id == resource_id))
+    connection.execute(delete(RESOURCES).where(RESOURCES.c.id == resource_id))

@@ -32,6 +32,8 @@ VERBS: Catalog[Verb] = Catalog(
         "tune": "outcrop.workflows.fine_tune:tune",
         "pretrain": "outcrop.workflows.pretrain:pretrain",
         "batch": "outcrop.workflows.batch_infer:batch",
+        "customize": "outcrop.workflows.customize:customize",
+        "import": "outcrop.workflows.import_model:import_model",
     },
 )
 """What a job may do: verbs that go on where an earlier attempt of them was ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import stat
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from outcrop.core.errors import UsageError
 from outcrop.service.log import HIDDEN, redacted
 from outcrop.service.routes import LABEL
 from outcrop.service.server import serve
+from outcrop.service.signature import REPEAT_S
 from outcrop.service.spec import ServeSpec
 from tests.support.servers import TestServer
 
@@ -83,13 +85,16 @@ def test_wrong_secret_is_an_exception_of_aws(server: TestServer) -> None:
     assert error.value.response["Error"]["Code"] == "InvalidSignatureException"
 
 
-def test_a_write_cannot_be_sent_again(server: TestServer) -> None:
+def test_a_write_cannot_be_sent_again_later(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
     client = server.client()
     client.meta.events.register("before-send.bedrock", lambda request, **_: sent.append(request))
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.list_tags_for_resource(resourceARN="arn:aws:bedrock:us-east-1:123456789012:imported-model/abcdefghijkl")
     headers = {name: value.decode() if isinstance(value, bytes) else value for name, value in sent[0].headers.items()}
+    assert send(server, "POST", "/listTagsForResource", headers, sent[0].body)[0] == 404
+    replays = server.service.authenticator._replays
+    monkeypatch.setattr(replays, "_clock", lambda: time.time() + REPEAT_S + 1)
     status, code, body = send(server, "POST", "/listTagsForResource", headers, sent[0].body)
     assert (status, code) == (403, "InvalidSignatureException")
     assert b"before" in body

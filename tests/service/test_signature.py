@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outcrop.service.bedrock.errors import BedrockError
-from outcrop.service.signature import SKEW_S, Replays, SignedRequest, read_scope, verify
+from outcrop.service.signature import REPEAT_S, SKEW_S, Replays, SignedRequest, read_scope, verify
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 NOW = datetime(2015, 8, 30, 12, 36, tzinfo=UTC).timestamp()
@@ -107,12 +107,18 @@ def test_incomplete_headers_are_refused(text: str) -> None:
         read_scope(text)
 
 
-def test_a_signature_is_good_for_once_while_it_is_good() -> None:
+def test_a_write_s_signature_is_good_for_seconds_only() -> None:
     now = [1000.0]
-    replays = Replays(lambda: now[0], most=2)
+    replays = Replays(lambda: now[0], most=3)
     replays.check("a" * 64)
+    now[0] += REPEAT_S
+    replays.check("a" * 64)
+    now[0] += 1
     with pytest.raises(BedrockError, match="before"):
         replays.check("a" * 64)
-    replays.check("b" * 64)
-    now[0] += 2 * SKEW_S + 1
-    replays.check("a" * 64)
+    now[0] += SKEW_S
+    with pytest.raises(BedrockError, match="before"):
+        replays.check("a" * 64)
+    for other in "bcde":
+        replays.check(other * 64)
+    assert len(replays._seen) == 3

@@ -8,17 +8,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import uvicorn
 from botocore.config import Config
 
+from outcrop.core.errors import OutcropError
+from outcrop.core.events import ignore
+from outcrop.jobs.policies import Reason
 from outcrop.service.app import App
 from outcrop.service.keys import NewKeys
 from outcrop.service.server import first_keys
 from outcrop.service.spec import ServeSpec
 from outcrop.service.state import Service
+from outcrop.workflows.job import failure, perform
 
 REGION = "us-east-1"
 
@@ -45,6 +50,27 @@ class TestServer:
             aws_secret_access_key=keys.secret_access_key,
             **{"config": Config(retries={"total_max_attempts": 1}), **options},
         )
+
+    def bucket(self, name: str, keys: NewKeys | None = None) -> Path:
+        """The folder of a bucket of a project, made."""
+        folder = Path(self.service.places((keys or self.keys).project).buckets) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def work(self) -> None:
+        """Do the queued jobs of all projects, one after the other, in this process."""
+        for device in ("cpu", "gpu"):
+            for job in self.service.queue.waiting(device):
+                lease = self.service.queue.claim(job.id, {"pid": 0}, 3600)
+                assert lease is not None, "nobody else works here"
+                try:
+                    result = perform(job.verb, job.arguments, job.id, ignore)
+                except OutcropError as error:
+                    report = failure(error)
+                    lease.fail(Reason(report["reason"]), report["error"])
+                else:
+                    lease.succeed(result if isinstance(result, dict) else result.as_dict())
+        self.service.progress.settle()
 
     def another_project(self, name: str) -> NewKeys:
         """Keys of a new project."""

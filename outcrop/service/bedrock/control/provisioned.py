@@ -1,0 +1,99 @@
+"""Provisioned throughput: a rate that is reserved for a model, measured in model units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from outcrop.service.bedrock.arns import PROVISIONED
+from outcrop.service.bedrock.control.bases import Base, base_of
+from outcrop.service.bedrock.control.creation import New, earlier, make
+from outcrop.service.bedrock.control.listing import listed
+from outcrop.service.bedrock.errors import conflict, invalid, not_found
+from outcrop.service.bedrock.registry import find
+from outcrop.service.calls import Call
+from outcrop.store.resources import Resource
+
+CREATE = "CreateProvisionedModelThroughput"
+TERM_DAYS = {"OneMonth": 30, "SixMonths": 182}
+MOST_UNITS = 10_000
+
+
+def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """CreateProvisionedModelThroughput."""
+    before = earlier(call, CREATE, given)
+    if before is not None:
+        return before
+    if given["modelUnits"] > MOST_UNITS:
+        raise invalid(f"modelUnits: {given['modelUnits']} is more than the {MOST_UNITS:,} that can be reserved.")
+    base = base_of(call, given["modelId"])
+    body = {
+        "modelUnits": given["modelUnits"], "commitmentDuration": given.get("commitmentDuration"),
+        "foundationModelArn": base.foundation_arn,
+    }  # fmt: skip
+    made = New(
+        PROVISIONED, given["provisionedModelName"], "InService", body, model=base.arn, tags=given.get("tags", ())
+    )
+    return make(call, CREATE, given, (made,), {"provisionedModelArn": made.arn(call)})
+
+
+def get(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+    """GetProvisionedModelThroughput."""
+    return _summary(call, _provisioned(call, given))
+
+
+def list_all(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+    """ListProvisionedModelThroughputs."""
+    filters = {"model": given["modelArnEquals"]} if "modelArnEquals" in given else {}
+    return listed(call, given, PROVISIONED, "provisionedModelSummaries", _summary, **filters)
+
+
+def update(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+    """UpdateProvisionedModelThroughput: another name, or another model of the same foundation model."""
+    found = _provisioned(call, given)
+    values: dict[str, Any] = {}
+    if "desiredModelId" in given:
+        base = base_of(call, given["desiredModelId"])
+        _check_sibling(found, base)
+        values["model"] = base.arn
+    name = given.get("desiredProvisionedModelName")
+    if name is not None and name != found.name:
+        if find(call.service, call.project, (PROVISIONED,), name) is not None:
+            raise conflict(f"There is a provisioned model named {name} already.")
+        values["name"] = name
+    if not values:
+        raise invalid("Give a desiredProvisionedModelName or a desiredModelId.")
+    call.service.resources.change(found, values)
+    return {}
+
+
+def delete(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+    """DeleteProvisionedModelThroughput. A commitment is recorded, but holds nobody: there is nothing to pay."""
+    call.service.resources.delete(_provisioned(call, given))
+    return {}
+
+
+def _check_sibling(found: Resource, base: Base) -> None:
+    if base.foundation_arn != found.body["foundationModelArn"]:
+        raise invalid(f"The model {base.arn} is not of {found.body['foundationModelArn']}, as the present one is.")
+    if found.model == found.body["foundationModelArn"] and base.arn != found.model:
+        raise invalid("Provisioned throughput of a foundation model cannot change its model.")
+
+
+def _provisioned(call: Call, given: Mapping[str, Any]) -> Resource:
+    identifier = given["provisionedModelId"]
+    found = find(call.service, call.project, (PROVISIONED,), identifier)
+    if found is None:
+        raise not_found(f"There is no provisioned model {identifier}.")
+    return found
+
+
+def _summary(call: Call, found: Resource) -> dict[str, Any]:
+    term = found.body.get("commitmentDuration")
+    return {
+        "provisionedModelName": found.name, "provisionedModelArn": found.arn, "modelArn": found.model,
+        "desiredModelArn": found.model, "foundationModelArn": found.body["foundationModelArn"],
+        "modelUnits": found.body["modelUnits"], "desiredModelUnits": found.body["modelUnits"], "status": found.status,
+        "commitmentDuration": term, "creationTime": found.created, "lastModifiedTime": found.updated,
+        "commitmentExpirationTime": found.created + TERM_DAYS[term] * 86_400 if term else None,
+    }  # fmt: skip

@@ -1,0 +1,398 @@
+"""Every operation that the server has, asked by unmodified boto3, its answer judged by botocore's shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from outcrop.models.folder import BUNDLED
+from outcrop.service.bedrock.operations import CONTROL_OPERATIONS
+from tests.support.conformance import Judge
+from tests.support.servers import TestServer
+
+pytestmark = pytest.mark.contract
+
+ROLE = "arn:aws:iam::123456789012:role/service"
+GRAVEL = "outcrop.gravel-v1:0"
+WORDS = ["red", "blue", "green", "round", "heavy", "small", "late", "early", "warm", "cold"]
+
+
+@dataclass
+class World:
+    """A project with one of everything."""
+
+    server: TestServer
+    client: Any
+    judge: Judge
+    job: str = ""
+    model: str = ""
+    imported_job: str = ""
+    imported: str = ""
+    deployment: str = ""
+    provisioned: str = ""
+    copy_job: str = ""
+
+
+def customization(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "jobName": name, "customModelName": f"{name}-model", "roleArn": ROLE, "baseModelIdentifier": GRAVEL,
+        "trainingDataConfig": {"s3Uri": "s3://data/train.jsonl"}, "outputDataConfig": {"s3Uri": "s3://data/out/"},
+        "hyperParameters": {"epochCount": "1", "learningRate": "0.001"}, **changes,
+    }  # fmt: skip
+
+
+def write_rows(folder: Path) -> None:
+    rows = [
+        {"prompt": f"{WORDS[n % 10]} {WORDS[(n * 3 + 1) % 10]} thing {n}?", "completion": " yes" if n % 2 else " no"}
+        for n in range(40)
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = [{"input": f"{word} things are here. " * 9} for word in WORDS]
+    (folder / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+    (folder / "model").mkdir()
+    for file in (BUNDLED / "gravel").iterdir():
+        (folder / "model" / file.name).write_bytes(file.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def world(server: TestServer) -> World:
+    client = server.client()
+    world = World(server, client, Judge(client))
+    write_rows(server.bucket("data"))
+    world.job = client.create_model_customization_job(
+        **customization(
+            "first",
+            validationDataConfig={"validators": [{"s3Uri": "s3://data/train.jsonl"}, {"s3Uri": "s3://data/train.jsonl"}]},
+            jobTags=[{"key": "team", "value": "red"}], customModelTags=[{"key": "team", "value": "blue"}],
+        )
+    )["jobArn"]  # fmt: skip
+    source = {"s3DataSource": {"s3Uri": "s3://data/model/"}}
+    world.imported_job = client.create_model_import_job(
+        jobName="import", importedModelName="imported", roleArn=ROLE, modelDataSource=source
+    )["jobArn"]
+    server.work()
+    world.model = client.get_model_customization_job(jobIdentifier=world.job)["outputModelArn"]
+    world.imported = client.get_model_import_job(jobIdentifier=world.imported_job)["importedModelArn"]
+    world.deployment = client.create_custom_model_deployment(modelDeploymentName="live", modelArn=world.model)[
+        "customModelDeploymentArn"
+    ]
+    world.provisioned = client.create_provisioned_model_throughput(
+        provisionedModelName="reserved", modelId=world.model, modelUnits=2, commitmentDuration="OneMonth"
+    )["provisionedModelArn"]
+    world.copy_job = client.create_model_copy_job(sourceModelArn=world.model, targetModelName="copied")["jobArn"]
+    server.work()
+    return world
+
+
+def _logging(world: World) -> None:
+    config = {"s3Config": {"bucketName": "data", "keyPrefix": "logs"}, "textDataDeliveryEnabled": True}
+    world.client.put_model_invocation_logging_configuration(loggingConfig=config)
+    assert world.client.get_model_invocation_logging_configuration()["loggingConfig"] == config
+
+
+def _delete_logging(world: World) -> None:
+    world.client.delete_model_invocation_logging_configuration()
+    assert "loggingConfig" not in world.client.get_model_invocation_logging_configuration()
+
+
+def _get_job(world: World) -> None:
+    by_arn = world.client.get_model_customization_job(jobIdentifier=world.job)
+    by_name = world.client.get_model_customization_job(jobIdentifier="first")
+    del by_arn["ResponseMetadata"], by_name["ResponseMetadata"]
+    assert by_arn == by_name
+    assert by_arn["status"] == "Completed"
+    assert by_arn["hyperParameters"] == {"epochCount": "1", "learningRate": "0.001"}
+    assert by_arn["trainingMetrics"]["trainingLoss"] > 0
+    losses = [each["validationLoss"] for each in by_arn["validationMetrics"]]
+    assert len(losses) == 2
+    assert losses[0] == losses[1] > 0
+    out = world.server.bucket("data") / "out" / f"model-customization-job-{world.job.rpartition('/')[2]}"
+    table = (out / "training_artifacts" / "step_wise_training_metrics.csv").read_text().splitlines()
+    assert table[0] == "step_number,epoch_number,training_loss,perplexity"
+    assert len(table) > 1
+    for place in ("", "validation/"):
+        found = out / "validation_artifacts" / "post_fine_tuning_validation" / f"{place}validation_metrics.csv"
+        assert found.read_text().startswith("step_number,epoch_number,validation_loss,perplexity\n")
+    assert (out / "model" / "model.safetensors").exists()
+
+
+def _create_job(world: World) -> None:
+    request = customization("second", clientRequestToken="token-1")
+    arn = world.client.create_model_customization_job(**request)["jobArn"]
+    assert world.client.create_model_customization_job(**request)["jobArn"] == arn
+    with pytest.raises(world.client.exceptions.ConflictException):
+        world.client.create_model_customization_job(**request | {"jobName": "third"})
+    with pytest.raises(world.client.exceptions.ConflictException):
+        world.client.create_model_customization_job(**customization("second"))
+    assert world.client.get_model_customization_job(jobIdentifier=arn)["status"] == "InProgress"
+    world.client.stop_model_customization_job(jobIdentifier=arn)
+
+
+def _stop_job(world: World) -> None:
+    arn = world.client.create_model_customization_job(**customization("stopped"))["jobArn"]
+    world.client.stop_model_customization_job(jobIdentifier=arn)
+    found = world.client.get_model_customization_job(jobIdentifier=arn)
+    assert found["status"] == "Stopped"
+    assert "outputModelArn" not in found
+    with pytest.raises(world.client.exceptions.ConflictException):
+        world.client.stop_model_customization_job(jobIdentifier=arn)
+    again = world.client.create_model_customization_job(**customization("again", customModelName="stopped-model"))
+    world.client.stop_model_customization_job(jobIdentifier=again["jobArn"])
+
+
+def _create_model(world: World) -> None:
+    source = {"s3DataSource": {"s3Uri": "s3://data/model/"}}
+    arn = world.client.create_custom_model(modelName="made", modelSourceConfig=source, roleArn=ROLE)["modelArn"]
+    assert world.client.get_custom_model(modelIdentifier=arn)["modelStatus"] == "Creating"
+    world.server.work()
+    assert world.client.get_custom_model(modelIdentifier="made")["modelStatus"] == "Active"
+
+
+def _get_model(world: World) -> None:
+    found = world.client.get_custom_model(modelIdentifier=world.model)
+    assert (found["modelName"], found["jobArn"], found["modelStatus"]) == ("first-model", world.job, "Active")
+    assert found["trainingMetrics"]["trainingLoss"] > 0
+
+
+def _delete_model(world: World) -> None:
+    with pytest.raises(world.client.exceptions.ConflictException):
+        world.client.delete_custom_model(modelIdentifier=world.model)
+    copied = world.client.get_custom_model(modelIdentifier="copied")["modelArn"]
+    folder = world.server.service.model_folder / copied.rpartition("/")[2]
+    assert (folder / "model.safetensors").exists()
+    world.client.delete_custom_model(modelIdentifier="copied")
+    assert not folder.exists()
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.get_custom_model(modelIdentifier=copied)
+
+
+def _update_provisioned(world: World) -> None:
+    update = world.client.update_provisioned_model_throughput
+    update(provisionedModelId=world.provisioned, desiredProvisionedModelName="renamed", desiredModelId=GRAVEL)
+    found = world.client.get_provisioned_model_throughput(provisionedModelId="renamed")
+    assert found["modelArn"] == found["foundationModelArn"]
+    with pytest.raises(world.client.exceptions.ValidationException):
+        update(provisionedModelId=world.provisioned, desiredModelId="imported")
+
+
+def _pages(world: World, operation: str, member: str, name: str, **arguments: Any) -> list[Any]:
+    """All entries, fetched one by one in both orders, and the whole at once."""
+    pages = world.client.get_paginator(operation)
+    one_by_one = [
+        entry
+        for page in pages.paginate(**arguments, PaginationConfig={"PageSize": 1})
+        for entry in page[member]
+    ]
+    at_once = getattr(world.client, operation)(**arguments)[member]
+    assert [entry[name] for entry in one_by_one] == [entry[name] for entry in at_once]
+    upwards = getattr(world.client, operation)(**arguments, sortBy="CreationTime", sortOrder="Ascending")[member]
+    assert [entry[name] for entry in upwards] == [entry[name] for entry in at_once][::-1]
+    assert at_once
+    return [entry[name] for entry in at_once]
+
+
+def _list_jobs(world: World) -> None:
+    names = _pages(world, "list_model_customization_jobs", "modelCustomizationJobSummaries", "jobName")
+    assert "first" in names
+    list_jobs = world.client.list_model_customization_jobs
+    kept = list_jobs(nameContains="firs", statusEquals="Completed", creationTimeAfter=1_600_000_000)
+    assert [job["jobName"] for job in kept["modelCustomizationJobSummaries"]] == ["first"]
+    for nothing in ({"nameContains": "FIRST"}, {"creationTimeBefore": 1_600_000_000}):
+        assert list_jobs(**nothing)["modelCustomizationJobSummaries"] == []
+    for wrong in ({"nextToken": "x"}, {"maxResults": 1001}, {"statusEquals": "Done"}, {"sortBy": "Name"}):
+        with pytest.raises(world.client.exceptions.ValidationException):
+            list_jobs(**wrong)
+
+
+def _list_models(world: World) -> None:
+    _pages(world, "list_custom_models", "modelSummaries", "modelName")
+    gravel = world.client.get_foundation_model(modelIdentifier=GRAVEL)["modelDetails"]["modelArn"]
+    kept = world.client.list_custom_models(foundationModelArnEquals=gravel, modelStatus="Active", isOwned=True)
+    assert "first-model" in [model["modelName"] for model in kept["modelSummaries"]]
+    assert world.client.list_custom_models(isOwned=False)["modelSummaries"] == []
+
+
+def _delete_provisioned(world: World) -> None:
+    made = world.client.create_provisioned_model_throughput(provisionedModelName="gone", modelId=GRAVEL, modelUnits=1)
+    world.client.delete_provisioned_model_throughput(provisionedModelId=made["provisionedModelArn"])
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.get_provisioned_model_throughput(provisionedModelId=made["provisionedModelArn"])
+
+
+def _delete_imported(world: World) -> None:
+    source = {"s3DataSource": {"s3Uri": "s3://data/model/"}}
+    world.client.create_model_import_job(jobName="gone", importedModelName="gone", roleArn=ROLE, modelDataSource=source)
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.get_imported_model(modelIdentifier="gone")
+    world.server.work()
+    world.client.delete_imported_model(modelIdentifier="gone")
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.delete_imported_model(modelIdentifier="gone")
+
+
+def _create_import(world: World) -> None:
+    source = {"s3DataSource": {"s3Uri": "s3://data/out/"}}
+    made = world.client.create_model_import_job(
+        jobName="nothing", importedModelName="nothing", roleArn=ROLE, modelDataSource=source
+    )
+    world.server.work()
+    found = world.client.get_model_import_job(jobIdentifier=made["jobArn"])
+    assert found["status"] == "Failed"
+    assert "config.json" in found["failureMessage"]
+
+
+def _create_copy(world: World) -> None:
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.create_model_copy_job(sourceModelArn=world.model[:-1] + "0", targetModelName="other")
+    made = world.client.create_model_copy_job(sourceModelArn=world.model, targetModelName="other")
+    world.server.work()
+    assert world.client.get_model_copy_job(jobArn=made["jobArn"])["status"] == "Completed"
+
+
+def _delete_deployment(world: World) -> None:
+    made = world.client.create_custom_model_deployment(modelDeploymentName="gone", modelArn=world.model)
+    world.client.delete_custom_model_deployment(customModelDeploymentIdentifier="gone")
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.get_custom_model_deployment(customModelDeploymentIdentifier=made["customModelDeploymentArn"])
+
+
+def _update_deployment(world: World) -> None:
+    world.client.update_custom_model_deployment(
+        customModelDeploymentIdentifier=world.deployment, modelArn=world.model
+    )
+    found = world.client.get_custom_model_deployment(customModelDeploymentIdentifier="live")
+    assert found["updateDetails"]["updateStatus"] == "UpdateCompleted"
+
+
+def _tags(world: World) -> None:
+    assert world.client.list_tags_for_resource(resourceARN=world.job)["tags"] == [{"key": "team", "value": "red"}]
+    world.client.tag_resource(resourceARN=world.model, tags=[{"key": "a", "value": ""}, {"key": "team", "value": "x"}])
+    world.client.untag_resource(resourceARN=world.model, tagKeys=["a", "absent"])
+    assert world.client.list_tags_for_resource(resourceARN=world.model)["tags"] == [{"key": "team", "value": "x"}]
+    many = [{"key": str(n), "value": "v"} for n in range(50)]
+    with pytest.raises(world.client.exceptions.TooManyTagsException) as error:
+        world.client.tag_resource(resourceARN=world.model, tags=many)
+    assert error.value.response["resourceName"] == world.model
+    assert len(world.client.list_tags_for_resource(resourceARN=world.model)["tags"]) == 1
+
+
+def _provision(world: World) -> None:
+    found = world.client.get_provisioned_model_throughput(provisionedModelId=world.provisioned)
+    assert (found["modelUnits"], found["status"]) == (2, "InService")
+    assert found["commitmentExpirationTime"] > found["creationTime"]
+
+
+CASES: dict[str, Callable[[World], Any]] = {
+    "CreateModelCustomizationJob": _create_job,
+    "GetModelCustomizationJob": _get_job,
+    "ListModelCustomizationJobs": _list_jobs,
+    "StopModelCustomizationJob": _stop_job,
+    "CreateCustomModel": _create_model,
+    "GetCustomModel": _get_model,
+    "ListCustomModels": _list_models,
+    "DeleteCustomModel": _delete_model,
+    "CreateModelImportJob": _create_import,
+    "GetModelImportJob": lambda w: w.client.get_model_import_job(jobIdentifier="import"),
+    "ListModelImportJobs": lambda w: _pages(w, "list_model_import_jobs", "modelImportJobSummaries", "jobName"),
+    "GetImportedModel": lambda w: w.client.get_imported_model(modelIdentifier=w.imported),
+    "ListImportedModels": lambda w: _pages(w, "list_imported_models", "modelSummaries", "modelName"),
+    "DeleteImportedModel": _delete_imported,
+    "CreateCustomModelDeployment": _delete_deployment,
+    "GetCustomModelDeployment": lambda w: w.client.get_custom_model_deployment(
+        customModelDeploymentIdentifier=w.deployment
+    ),
+    "ListCustomModelDeployments": lambda w: _pages(
+        w, "list_custom_model_deployments", "modelDeploymentSummaries", "modelArn", modelArnEquals=w.model
+    ),
+    "UpdateCustomModelDeployment": _update_deployment,
+    "DeleteCustomModelDeployment": _delete_deployment,
+    "CreateProvisionedModelThroughput": _delete_provisioned,
+    "GetProvisionedModelThroughput": _provision,
+    "ListProvisionedModelThroughputs": lambda w: _pages(
+        w, "list_provisioned_model_throughputs", "provisionedModelSummaries", "provisionedModelArn"
+    ),
+    "UpdateProvisionedModelThroughput": _update_provisioned,
+    "DeleteProvisionedModelThroughput": _delete_provisioned,
+    "CreateModelCopyJob": _create_copy,
+    "GetModelCopyJob": lambda w: w.client.get_model_copy_job(jobArn=w.copy_job),
+    "ListModelCopyJobs": lambda w: _pages(w, "list_model_copy_jobs", "modelCopyJobSummaries", "jobArn"),
+    "PutModelInvocationLoggingConfiguration": _logging,
+    "GetModelInvocationLoggingConfiguration": _logging,
+    "DeleteModelInvocationLoggingConfiguration": _delete_logging,
+    "GetFoundationModel": lambda w: w.client.get_foundation_model(modelIdentifier=f"{GRAVEL}:1k"),
+    "ListFoundationModels": lambda w: w.client.list_foundation_models(byProvider="Outcrop", byOutputModality="TEXT"),
+    "TagResource": _tags,
+    "UntagResource": _tags,
+    "ListTagsForResource": _tags,
+}
+
+
+@pytest.mark.parametrize("operation", list(CONTROL_OPERATIONS))
+def test_operation_answers_as_botocore_models_it(world: World, operation: str) -> None:
+    assert operation in CASES, "every operation has a case here"
+    CASES[operation](world)
+    assert operation in world.judge.operations
+
+
+def test_continued_pre_training_makes_a_model(world: World) -> None:
+    request = customization(
+        "domain", customizationType="CONTINUED_PRE_TRAINING", trainingDataConfig={"s3Uri": "s3://data/text.jsonl"},
+        validationDataConfig={"validators": [{"s3Uri": "s3://data/text.jsonl"}]},
+    )  # fmt: skip
+    arn = world.client.create_model_customization_job(**request)["jobArn"]
+    world.server.work()
+    found = world.client.get_model_customization_job(jobIdentifier=arn)
+    assert found["status"] == "Completed", found
+    assert len(found["validationMetrics"]) == 1
+
+
+def test_a_custom_model_is_a_base(world: World) -> None:
+    request = customization("next", baseModelIdentifier=world.model)
+    arn = world.client.create_model_customization_job(**request)["jobArn"]
+    found = world.client.get_model_customization_job(jobIdentifier=arn)
+    assert found["baseModelArn"].endswith(f"foundation-model/{GRAVEL}")
+    world.client.stop_model_customization_job(jobIdentifier=arn)
+
+
+def test_bad_data_fail_with_every_line_and_a_report(world: World) -> None:
+    rows = [{"prompt": f"thing {n}", "completion": "yes"} if n % 5 else {"prompt": "x"} for n in range(40)]
+    bucket = world.server.bucket("data")
+    (bucket / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    request = customization("bad", trainingDataConfig={"s3Uri": "s3://data/bad.jsonl"})
+    arn = world.client.create_model_customization_job(**request)["jobArn"]
+    world.server.work()
+    found = world.client.get_model_customization_job(jobIdentifier=arn)
+    assert found["status"] == "Failed"
+    assert "s3://data/bad.jsonl line 1, 6, 11, 16, 21, 26, 31, 36: " in found["failureMessage"]
+    report = bucket / "out" / f"model-customization-job-{arn.rpartition('/')[2]}" / "validation_report.json"
+    assert json.loads(report.read_text())["errors"] == 8
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.get_custom_model(modelIdentifier="bad-model")
+
+
+WRONG = [
+    {"jobName": "-x"}, {"jobName": "a" * 64}, {"customModelName": "a b"}, {"roleArn": "notanarn"},
+    {"baseModelIdentifier": "outcrop.unknown-v1:0"}, {"customizationType": "TUNING"},
+    {"customizationType": "DISTILLATION"}, {"customizationType": "REINFORCEMENT_FINE_TUNING"},
+    {"hyperParameters": {"epochCount": "0"}}, {"hyperParameters": {"epochs": "1"}},
+    {"hyperParameters": {"learningRate": "fast"}}, {"trainingDataConfig": {}},
+    {"trainingDataConfig": {"s3Uri": "s3://data/absent.jsonl"}}, {"trainingDataConfig": {"s3Uri": "http://x/y"}},
+    {"outputDataConfig": {"s3Uri": "s3://nobucket/out"}}, {"jobTags": [{"key": "a", "value": "b"}] * 2},
+    {"clientRequestToken": "-"}, {"vpcConfig": {"subnetIds": [], "securityGroupIds": ["x"]}},
+    {"customModelKmsKeyId": "?"}, {"validationDataConfig": {"validators": [{"s3Uri": "s3://data/none"}]}},
+    {"validationDataConfig": {"validators": [{"s3Uri": "s3://data/train.jsonl"}] * 11}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", WRONG, ids="-".join)
+def test_a_wrong_customization_job_is_refused_and_leaves_nothing(world: World, change: dict[str, Any]) -> None:
+    before = world.client.list_model_customization_jobs(maxResults=1000)["modelCustomizationJobSummaries"]
+    with pytest.raises((world.client.exceptions.ValidationException, Exception)) as error:
+        world.client.create_model_customization_job(**customization("wrong", **change))
+    assert type(error.value).__name__ in ("ValidationException", "ParamValidationError")
+    assert world.client.list_model_customization_jobs(maxResults=1000)["modelCustomizationJobSummaries"] == before
