@@ -16,6 +16,7 @@ from outcrop.jobs import controller
 from outcrop.jobs.controller import ControllerSpec
 from outcrop.jobs.queue import Queue
 from outcrop.service.auth import Authenticator
+from outcrop.service.bedrock.early import EarlyChecks
 from outcrop.service.bedrock.foundation import FoundationModels
 from outcrop.service.bedrock.progress import Progress
 from outcrop.service.keys import Keys
@@ -49,6 +50,7 @@ class Service:
         self.authenticator = Authenticator(self.keys)
         self.foundation = FoundationModels.load(spec)
         self.metrics = Metrics(self.queue)
+        self.early = EarlyChecks(self.resources, self.queue)
         self.progress = Progress(self.resources, self.queue, self.model_folder)
         self.parts: dict[str, Any] = {}
         self.closing = AsyncExitStack()
@@ -96,6 +98,7 @@ class Service:
 
     def close(self) -> None:
         """Let go of the database."""
+        self.early.close()
         self.database.close()
 
 

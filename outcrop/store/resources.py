@@ -173,22 +173,27 @@ class ResourceTable:
         *,
         only_in: Collection[str] = (),
         others: Mapping[str, Mapping[str, Any] | None] | None = None,
+        ends: bool = False,
     ) -> bool:
         """Change a resource and others with it, all or nothing; returns whether it was there.
 
-        only_in: do nothing unless its status is one of these; others: by id, what to change, None to remove them.
+        only_in: do nothing unless its status is one of these; others: by id, what to change, None to remove them;
+        ends: it ends now.
         """
         conditions = [RESOURCES.c.id == resource.id]
         conditions += [RESOURCES.c.status.in_(list(only_in))] if only_in else []
         now = {"updated": DatabaseClock()}
+        if ends:
+            now["ended"] = DatabaseClock()
         with self.database.transaction() as connection:
             if not connection.execute(update(RESOURCES).where(*conditions).values(**{**now, **values})).rowcount:
                 return False
             for other, change in (others or {}).items():
                 if change is None:
                     _remove(connection, other)
-                else:
-                    connection.execute(update(RESOURCES).where(RESOURCES.c.id == other).values(**{**now, **change}))
+                    continue
+                changed = {"updated": DatabaseClock(), **change}
+                connection.execute(update(RESOURCES).where(RESOURCES.c.id == other).values(**changed))
         return True
 
     def delete(self, resource: Resource, only_in: Collection[str] = ()) -> bool:

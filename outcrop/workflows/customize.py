@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from outcrop.training.batches import from_rows
 from outcrop.training.journal import read_journal
 from outcrop.training.scoring import score_rows, summarise
 from outcrop.training.trunk import Trunk
+from outcrop.workflows.data_report import published
 from outcrop.workflows.fine_tune import tune
 from outcrop.workflows.pretrain import pretrain
 from outcrop.workflows.records import Source, read_rows
@@ -39,7 +39,6 @@ METRICS = {
     ),
 }
 """Where Bedrock's clients look for the files of a run."""
-REPORT = "validation_report.json"
 PUBLISHING = "Writing the results"
 
 
@@ -87,7 +86,7 @@ def customize(
         losses = _validation_losses(kind, model, sources[1:])
     except DataError as error:
         names = dict(zip(map(str, sources), [training, *validation], strict=True))
-        raise _published(store, output, error, names) from None
+        raise published(store, output, error, names) from None
     listener({"event": "stage", "title": PUBLISHING})
     _publish(store, output, model)
     return _finished(model, Path(to), work, losses)
@@ -140,21 +139,6 @@ def _validation_losses(kind: str, model: Path, validation: Sequence[Path]) -> tu
         fitted = fit(loaded.renderer, rows, loaded.context, "drop")
         losses.append(summarise(score_rows(trunk, from_rows(fitted.rows), SCORED_TOKENS)).loss)
     return tuple(losses)
-
-
-def _published(store: Places, output: str, error: DataError, names: Mapping[str, str]) -> DataError:
-    """The error in terms of URIs; its full report is written below `output`."""
-    report = _renamed(error.report or {"message": error.message}, names)
-    store.put(output, REPORT, io.BytesIO(json.dumps(report, indent=2).encode()))
-    message, where = _renamed([error.message, error.where], names)
-    return DataError(message, error.remedy, where, report)
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    text = json.dumps(value)
-    for local, uri in names.items():
-        text = text.replace(json.dumps(local)[1:-1], json.dumps(uri)[1:-1])
-    return json.loads(text)
 
 
 def _publish(store: Places, output: str, model: Path) -> None:

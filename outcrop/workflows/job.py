@@ -33,6 +33,7 @@ VERBS: Catalog[Verb] = Catalog(
         "pretrain": "outcrop.workflows.pretrain:pretrain",
         "batch": "outcrop.workflows.batch_infer:batch",
         "customize": "outcrop.workflows.customize:customize",
+        "invoke-batch": "outcrop.workflows.invoke_batch:invoke_batch",
         "import": "outcrop.workflows.import_model:import_model",
     },
 )

@@ -21,6 +21,10 @@ SHOWN_PROBLEMS = 20
 LOCATIONS = ("S3Uri", "S3UriFolder")
 """Shapes that may hold file:// besides s3://: the store of artifacts knows which folders are allowed."""
 
+OWN_MODEL = r"arn:aws:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:(custom|imported|provisioned)-model/[a-z0-9.:/-]{12,140}"
+WIDER = {"ModelId": OWN_MODEL, "EvaluationBedrockModelIdentifier": OWN_MODEL}
+"""Shape → another pattern that is good, too: batch inference and evaluation take every model here."""
+
 
 def problems(shape: Any, value: dict[str, Any]) -> Iterator[str]:
     """Every constraint that the members of a structure fail, in Bedrock's words."""
@@ -78,7 +82,9 @@ def _string(shape: Any, value: str, path: str) -> Iterator[str]:
     longest = shape.metadata.get("max")
     too_long = longest is not None and len(value) > longest
     is_file = shape.name in LOCATIONS and value.startswith("file:///")
-    if pattern and not too_long and not is_file and not matches(pattern, value):
+    wider = WIDER.get(shape.name)
+    is_good = is_file or (wider is not None and matches(wider, value))
+    if pattern and not too_long and not is_good and not matches(pattern, value):
         wanted = f"Member must satisfy regular expression pattern: {pattern}"
         yield f"Value {_quoted(shape, value)}at '{path}' failed to satisfy constraint: {wanted}"
 

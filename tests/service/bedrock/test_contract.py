@@ -4,90 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from outcrop.models.folder import BUNDLED
 from outcrop.service.bedrock.operations import CONTROL_OPERATIONS
-from tests.support.conformance import Judge
-from tests.support.servers import TestServer
+from tests.support.bedrock import GRAVEL, ROLE, World, batch, customization
 
 pytestmark = pytest.mark.contract
-
-ROLE = "arn:aws:iam::123456789012:role/service"
-GRAVEL = "outcrop.gravel-v1:0"
-WORDS = ["red", "blue", "green", "round", "heavy", "small", "late", "early", "warm", "cold"]
-
-
-@dataclass
-class World:
-    """A project with one of everything."""
-
-    server: TestServer
-    client: Any
-    judge: Judge
-    job: str = ""
-    model: str = ""
-    imported_job: str = ""
-    imported: str = ""
-    deployment: str = ""
-    provisioned: str = ""
-    copy_job: str = ""
-
-
-def customization(name: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "jobName": name, "customModelName": f"{name}-model", "roleArn": ROLE, "baseModelIdentifier": GRAVEL,
-        "trainingDataConfig": {"s3Uri": "s3://data/train.jsonl"}, "outputDataConfig": {"s3Uri": "s3://data/out/"},
-        "hyperParameters": {"epochCount": "1", "learningRate": "0.001"}, **changes,
-    }  # fmt: skip
-
-
-def write_rows(folder: Path) -> None:
-    rows = [
-        {"prompt": f"{WORDS[n % 10]} {WORDS[(n * 3 + 1) % 10]} thing {n}?", "completion": " yes" if n % 2 else " no"}
-        for n in range(40)
-    ]
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    texts = [{"input": f"{word} things are here. " * 9} for word in WORDS]
-    (folder / "text.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
-    (folder / "model").mkdir()
-    for file in (BUNDLED / "gravel").iterdir():
-        (folder / "model" / file.name).write_bytes(file.read_bytes())
-
-
-@pytest.fixture(scope="module")
-def world(server: TestServer) -> World:
-    client = server.client()
-    world = World(server, client, Judge(client))
-    write_rows(server.bucket("data"))
-    world.job = client.create_model_customization_job(
-        **customization(
-            "first",
-            validationDataConfig={"validators": [{"s3Uri": "s3://data/train.jsonl"}, {"s3Uri": "s3://data/train.jsonl"}]},
-            jobTags=[{"key": "team", "value": "red"}], customModelTags=[{"key": "team", "value": "blue"}],
-        )
-    )["jobArn"]  # fmt: skip
-    source = {"s3DataSource": {"s3Uri": "s3://data/model/"}}
-    world.imported_job = client.create_model_import_job(
-        jobName="import", importedModelName="imported", roleArn=ROLE, modelDataSource=source
-    )["jobArn"]
-    server.work()
-    world.model = client.get_model_customization_job(jobIdentifier=world.job)["outputModelArn"]
-    world.imported = client.get_model_import_job(jobIdentifier=world.imported_job)["importedModelArn"]
-    world.deployment = client.create_custom_model_deployment(modelDeploymentName="live", modelArn=world.model)[
-        "customModelDeploymentArn"
-    ]
-    world.provisioned = client.create_provisioned_model_throughput(
-        provisionedModelName="reserved", modelId=world.model, modelUnits=2, commitmentDuration="OneMonth"
-    )["provisionedModelArn"]
-    world.copy_job = client.create_model_copy_job(sourceModelArn=world.model, targetModelName="copied")["jobArn"]
-    server.work()
-    return world
-
 
 def _logging(world: World) -> None:
     config = {"s3Config": {"bucketName": "data", "keyPrefix": "logs"}, "textDataDeliveryEnabled": True}
@@ -287,6 +211,28 @@ def _provision(world: World) -> None:
     assert found["commitmentExpirationTime"] > found["creationTime"]
 
 
+def _get_batch(world: World) -> None:
+    found = world.client.get_model_invocation_job(jobIdentifier=world.batch_job)
+    assert found["status"] == "Completed", found
+    counts = [found[f"{name}RecordCount"] for name in ("total", "processed", "success", "error")]
+    assert counts == [4, 4, 3, 1]
+    job_id = world.batch_job.rpartition("/")[2]
+    assert world.client.get_model_invocation_job(jobIdentifier=job_id)["jobArn"] == world.batch_job
+    folder = world.server.bucket("data") / "answers" / job_id
+    rows = [json.loads(line) for line in (folder / "batch.jsonl.out").read_text().splitlines()]
+    assert {row["recordId"]: "modelOutput" in row for row in rows} == {"R0": True, "R1": True, "R2": True, "bad": False}
+    assert json.loads((folder / "manifest.json.out").read_text())["successRecordCount"] == 3
+
+
+def _stop_batch(world: World) -> None:
+    arn = world.client.create_model_invocation_job(**batch("stopped", modelId=world.model))["jobArn"]
+    assert world.client.get_model_invocation_job(jobIdentifier=arn)["status"] == "Submitted"
+    world.client.stop_model_invocation_job(jobIdentifier=arn)
+    assert world.client.get_model_invocation_job(jobIdentifier=arn)["status"] == "Stopped"
+    with pytest.raises(world.client.exceptions.ConflictException):
+        world.client.stop_model_invocation_job(jobIdentifier=arn)
+
+
 CASES: dict[str, Callable[[World], Any]] = {
     "CreateModelCustomizationJob": _create_job,
     "GetModelCustomizationJob": _get_job,
@@ -318,6 +264,10 @@ CASES: dict[str, Callable[[World], Any]] = {
     ),
     "UpdateProvisionedModelThroughput": _update_provisioned,
     "DeleteProvisionedModelThroughput": _delete_provisioned,
+    "CreateModelInvocationJob": lambda w: w.client.create_model_invocation_job(**batch("more", modelId="imported")),
+    "GetModelInvocationJob": _get_batch,
+    "ListModelInvocationJobs": lambda w: _pages(w, "list_model_invocation_jobs", "invocationJobSummaries", "jobArn"),
+    "StopModelInvocationJob": _stop_batch,
     "CreateModelCopyJob": _create_copy,
     "GetModelCopyJob": lambda w: w.client.get_model_copy_job(jobArn=w.copy_job),
     "ListModelCopyJobs": lambda w: _pages(w, "list_model_copy_jobs", "modelCopyJobSummaries", "jobArn"),
@@ -365,9 +315,10 @@ def test_bad_data_fail_with_every_line_and_a_report(world: World) -> None:
     (bucket / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     request = customization("bad", trainingDataConfig={"s3Uri": "s3://data/bad.jsonl"})
     arn = world.client.create_model_customization_job(**request)["jobArn"]
-    world.server.work()
+    world.server.service.early.finish()  # while the job waits for its turn
     found = world.client.get_model_customization_job(jobIdentifier=arn)
     assert found["status"] == "Failed"
+    assert found["endTime"] >= found["creationTime"]
     assert "s3://data/bad.jsonl line 1, 6, 11, 16, 21, 26, 31, 36: " in found["failureMessage"]
     report = bucket / "out" / f"model-customization-job-{arn.rpartition('/')[2]}" / "validation_report.json"
     assert json.loads(report.read_text())["errors"] == 8

@@ -11,9 +11,11 @@ from outcrop.service.bedrock.control.bases import Base, base_of
 from outcrop.service.bedrock.control.creation import New, earlier, job_request, make
 from outcrop.service.bedrock.control.listing import current, listed
 from outcrop.service.bedrock.control.sources import below, check_readable, check_writable, places_of
+from outcrop.service.bedrock.early import Look
 from outcrop.service.bedrock.errors import BedrockError, conflict, invalid, not_found
 from outcrop.service.bedrock.registry import find
 from outcrop.service.calls import Call
+from outcrop.store.places import PlacesSpec
 from outcrop.store.resources import Resource
 from outcrop.training.spec import TrainingSpec, bedrock_names
 
@@ -63,9 +65,13 @@ def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
         "output": below(given["outputDataConfig"]["s3Uri"], f"model-customization-job-{job.id}"),
         "places": places, "method": base.method, "settings": settings,
     }  # fmt: skip
-    return make(
-        call, CREATE, given, (model, job), {"jobArn": job.arn(call)}, job_request(call, "customize", arguments)
-    )
+    answer = {"jobArn": job.arn(call)}
+    made = make(call, CREATE, given, (model, job), answer, job_request(call, "customize", arguments))
+    resource = find(call.service, call.project, (CUSTOMIZATION_JOB,), made["jobArn"])
+    if resource is not None and made is answer:
+        uris = (arguments["training"], *arguments["validation"])
+        call.service.early.submit(Look(resource, PlacesSpec.parse(places), uris, arguments["output"], model.id))
+    return made
 
 
 def get(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
