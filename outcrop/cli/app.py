@@ -18,6 +18,7 @@ from outcrop.cli import models
 from outcrop.cli.batch import batch
 from outcrop.cli.console import Output
 from outcrop.cli.demo import demo
+from outcrop.cli.distill import distill
 from outcrop.cli.errors import report, report_bug, report_interruption
 from outcrop.cli.evaluate import evaluate
 from outcrop.cli.generate import generate
@@ -38,7 +39,8 @@ GROUPS: Catalog[typer.Typer] = Catalog(
 """Commands whose files need more than help may load."""
 
 ORDER = (
-    "demo", "data", "tune", "pretrain", "evaluate", "generate", "batch", "models", "jobs", "serve", "keys", "version",
+    "demo", "data", "tune", "pretrain", "distill", "evaluate", "generate", "batch", "models", "jobs", "serve", "keys",
+    "version",
 )  # fmt: skip
 """The verbs, as help lists them."""
 
@@ -185,6 +187,7 @@ LOOP, USE, PROGRAM = "The loop", "Models", "This program"
 
 app.command(cls=Command, rich_help_panel=LOOP)(demo)
 app.command(cls=Command, rich_help_panel=LOOP)(tune)
+app.command(cls=Command, rich_help_panel=LOOP)(distill)
 app.command(cls=Command, rich_help_panel=LOOP)(pretrain)
 app.command(cls=Command, rich_help_panel=LOOP)(evaluate)
 app.command(cls=Command, rich_help_panel=USE)(generate)

@@ -15,7 +15,7 @@ from outcrop.core.events import Listener
 
 Workflow = Callable[..., Any]
 
-JOB_VERBS = ("tune", "pretrain", "batch")
+JOB_VERBS = ("tune", "pretrain", "distill", "batch")
 """Verbs that are jobs: queued with --detach, recorded otherwise."""
 EXTRAS = {
     "psycopg": "postgres", "obstore": "s3", **dict.fromkeys(
@@ -30,6 +30,7 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "demo": "outcrop.workflows.demo:demo",
         "tune": "outcrop.workflows.fine_tune:tune",
         "pretrain": "outcrop.workflows.pretrain:pretrain",
+        "distill": "outcrop.workflows.distill:distill",
         "evaluate": "outcrop.workflows.evaluate:evaluate",
         "generate": "outcrop.workflows.generate:generate",
         "batch": "outcrop.workflows.batch_infer:batch",

@@ -50,6 +50,22 @@ class PairedDifference(NamedTuple):
     standard_error: float
 
 
+class NonInferiority(NamedTuple):
+    """How much worse the second of two systems is: loss = first − second, and what it is at most, at one-sided 95 %.
+
+    shown: that bound is below the margin; rows_needed: for 80 % power at this loss and disagreement, None where no
+    number of rows would do.
+    """
+
+    loss: float
+    bound: float
+    margin: float
+    shown: bool
+    n: int
+    rows_needed: int | None
+    method: str
+
+
 def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> Estimate:
     """Interval of a proportion (Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4). Raises UsageError for n = 0."""
     _refuse_no_rows(n)
@@ -222,6 +238,87 @@ def minimum_detectable_difference(
 def detectable_from_error(standard_error: float, *, power: float = POWER, confidence: float = CONFIDENCE) -> float:
     """Smallest true difference found with this power, for a difference with a known standard error."""
     return (_quantile(confidence) + _NORMAL.inv_cdf(power)) * standard_error
+
+
+def non_inferiority(first: FloatArray, second: FloatArray, margin: float, *, seed: int = 0) -> NonInferiority:
+    """Whether the second is worse than the first by less than the margin, on the same rows [n], higher being better.
+
+    Scores of 0 and 1: Tango's score bound for paired proportions; others: the paired bootstrap's. Raises UsageError for
+    no rows or unequal ones.
+    """
+    if len(first) != len(second):
+        raise UsageError(f"A paired test needs the same rows, not {len(first)} and {len(second)}.")
+    _refuse_no_rows(len(first))
+    n, steps = len(first), first - second
+    loss = float(steps.mean())
+    if set(np.unique(np.concatenate([first, second])).tolist()) <= {0.0, 1.0}:
+        only_first, only_second = int((steps > 0).sum()), int((steps < 0).sum())
+        bound, method = tango_upper(only_first, only_second, n), "Tango score"
+        spread = (only_first + only_second or 3) / n  # none observed counts as its bound by the rule of three
+    elif n == 1:
+        bound, method, spread = math.inf, ONE_ROW, math.inf
+    else:
+        drawn = resample(steps[:, None], lambda sums: sums[..., 0] / n, seed, RESAMPLES)
+        shift = 2 * _bias(loss, drawn)
+        bound = float(np.quantile(drawn, _NORMAL.cdf(shift + _NORMAL.inv_cdf(CONFIDENCE))))
+        method, spread = f"paired bootstrap, {len(drawn):,} resamples", float((steps**2).mean())
+    needed = rows_to_show(loss, spread, margin)
+    return NonInferiority(loss, bound, margin, bound < margin, n, needed, method)
+
+
+def tango_upper(only_first: int, only_second: int, n: int, confidence: float = CONFIDENCE) -> float:
+    """One-sided upper bound of a paired difference of proportions, first − second (Tango 1998, eq. 2 and 7).
+
+    only_first, only_second: rows that just one of the two has right.
+    """
+    _refuse_no_rows(n)
+    z = _NORMAL.inv_cdf(confidence)
+    low, high = (only_first - only_second) / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _tango(only_first, only_second, n, middle) > -z else (low, middle)
+    return high
+
+
+def _tango(only_first: int, only_second: int, n: int, difference: float) -> float:
+    """Tango's statistic of a true difference; falls as the difference grows."""
+    a, b = 2 * n, -only_first - only_second + (2 * n - only_first + only_second) * difference
+    c = -only_second * difference * (1 - difference)
+    share = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (
+        2 * a
+    )  # of rows that only the second has right, at most likely
+    variance = n * (2 * share + difference * (1 - difference))
+    gap = only_first - only_second - n * difference
+    return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
+
+
+def rows_to_show(loss: float, spread: float, margin: float, power: float = POWER) -> int | None:
+    """Rows by which a loss is shown to be below the margin with this power; None where it is not below it.
+
+    spread: mean square of the paired differences, for 0/1 scores the share of rows on which the two differ (the sample
+    size of Lachenbruch and Lynch 1998 for paired binary outcomes, without continuity correction).
+    """
+    if loss >= margin or not math.isfinite(spread):
+        return None
+    z = _NORMAL.inv_cdf(CONFIDENCE) + _NORMAL.inv_cdf(power)
+    return max(1, math.ceil(z * z * max(0.0, spread - loss * loss) / (margin - loss) ** 2))
+
+
+def ratio_of_medians(first: FloatArray, second: FloatArray, *, seed: int = 0, resamples: int = 2000) -> Estimate:
+    """median(first) / median(second) of measurements taken in turns on the same rows, both above 0, with a percentile
+    bootstrap over rows. Raises UsageError for no rows or unequal ones."""
+    if len(first) != len(second):
+        raise UsageError(f"A ratio of pairs needs the same rows, not {len(first)} and {len(second)}.")
+    _refuse_no_rows(len(first))
+    value = float(np.median(first) / np.median(second))
+    if len(first) == 1:
+        return Estimate(value, None, None, 1, ONE_ROW)
+    rows = np.random.default_rng(derive(seed, "ratio")).integers(len(first), size=(resamples, len(first)))
+    drawn = np.median(first[rows], axis=1) / np.median(second[rows], axis=1)
+    low, high = np.quantile(drawn, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
+    return Estimate(
+        value, min(value, float(low)), max(value, float(high)), len(first), f"bootstrap, {resamples:,} resamples"
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

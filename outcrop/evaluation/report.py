@@ -15,6 +15,8 @@ from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
 from outcrop.evaluation import heatmap, notation, plots
 from outcrop.evaluation.comparison import headline
+from outcrop.evaluation.distillation import DistillationFacts
+from outcrop.evaluation.pareto import pareto_figure
 from outcrop.evaluation.results import (
     Change,
     EvaluationResult,
@@ -49,6 +51,7 @@ class ReportContent:
     parameters: tuple[Resolved, ...] | None = None
     reproduction: Reproduction | None = None
     created: str = ""
+    distillation: DistillationFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ def render(content: ReportContent) -> str:
         style=style(),
         content=content,
         result=result,
-        headline=headline(result),
+        headline=content.distillation.verdict if content.distillation else headline(result),
+        pareto=pareto_figure(content.distillation) if content.distillation else None,
         verdict=_verdict(result),
         table=result_table(result),
         scores=_scores(result),

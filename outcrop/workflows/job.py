@@ -31,6 +31,7 @@ VERBS: Catalog[Verb] = Catalog(
     {
         "tune": "outcrop.workflows.fine_tune:tune",
         "pretrain": "outcrop.workflows.pretrain:pretrain",
+        "distill": "outcrop.workflows.distill:distill",
         "batch": "outcrop.workflows.batch_infer:batch",
         "customize": "outcrop.workflows.customize:customize",
         "invoke-batch": "outcrop.workflows.invoke_batch:invoke_batch",

@@ -78,7 +78,7 @@ def gather_parts(
             message = f"{len(drawn.left_out)} synthetic rows are made from, or like, validation rows and are left out."
             listener({"event": "warning", "code": "dropped-rows", "message": message})
     found = _warn_of_defects(source, listener)
-    leaks = _warn_of_leaks({"training": train, "validation": held, "test": tested}, listener)
+    leaks = warn_of_leaks({"training": train, "validation": held, "test": tested}, listener)
     held_digest = digest_of(validation) if validation else f"{spec.eval_percentage:g} % of the training rows"
     digests = {"training rows": rows.digest, "validation rows": held_digest}
     counts = (("training", len(train)), ("validation", len(held)), ("test", len(tested)))
@@ -120,7 +120,8 @@ def _warn_of_defects(source: Source, listener: Listener) -> tuple[Problem, ...]:
     )
 
 
-def _warn_of_leaks(parts: Mapping[str, list[Record]], listener: Listener) -> tuple[Leak, ...]:
+def warn_of_leaks(parts: Mapping[str, list[Record]], listener: Listener) -> tuple[Leak, ...]:
+    """Warn of rows whose prompts are equal or almost equal to those of an earlier part."""
     texts = [prompt_text(record) for records in parts.values() for record in records]
     names = [name for name, records in parts.items() for _ in records]
     found: dict[tuple[str, str], set[int]] = {}

@@ -13,6 +13,7 @@ from outcrop.core.events import Listener
 from outcrop.core.files import digest
 from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.problems import Problems
+from outcrop.data.prompts import read_prompts
 from outcrop.data.reading import files, read
 from outcrop.data.records import Origin, Record
 from outcrop.data.synthetic import marked
@@ -57,11 +58,14 @@ class Rows:
     dropped: int = 0
 
 
-def read_rows(source: Source, listener: Listener) -> Rows:
-    """Read all records. Raises DataError with every problem at once, unless bad rows are to be dropped: then they are
-    counted, and a warning says so. A file that cannot be read to its end is refused in any case."""
+def read_rows(source: Source, listener: Listener, *, prompts: bool = False) -> Rows:
+    """Read all records; prompts: rows may lack an answer.
+
+    Raises DataError with every problem at once, unless bad rows are to be dropped: then they are counted, and a warning
+    says so. A file that cannot be read to its end is refused in any case.
+    """
     problems = Problems()
-    records = list(read(source.paths, source.mapping(), source.format or None, problems))
+    records = list((read_prompts if prompts else read)(source.paths, source.mapping(), source.format or None, problems))
     dropped = problems.rows_with_errors
     if not source.drop_bad_rows or any(problems.count(code) for code in WHOLE_FILE):
         problems.raise_errors()

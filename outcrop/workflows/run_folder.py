@@ -26,6 +26,12 @@ STAGES = "stages"
 ANSWERS, INPUTS = "answers.sqlite", "inputs"
 """Inside RUN: the answers of a batch that is under way, and what it reads, where that was fetched."""
 
+SEARCH = "search"
+"""Inside RUN: speeds and short trainings of students."""
+
+BASELINE = "baseline"
+"""Inside RUN: what a result is compared with, where that had to be trained."""
+
 LOCK = "lock"
 """Locked by the process that works here; the system lets go of it when that process ends, however it ends."""
 
@@ -93,7 +99,7 @@ def _finish(partial: Path, target: Path) -> None:
     for leftover in [path for pattern in leftovers for path in (partial / RUN).glob(pattern)]:
         leftover.unlink()
     is_preparation = (partial / RUN / STAGES).exists()
-    for folder in ("checkpoints", "tokens", STAGES, INPUTS):
+    for folder in ("checkpoints", "tokens", STAGES, INPUTS, SEARCH, BASELINE):
         shutil.rmtree(partial / RUN / folder, ignore_errors=True)
     if is_preparation:
         shutil.rmtree(partial / RUN)
@@ -107,12 +113,15 @@ def _finish(partial: Path, target: Path) -> None:
 def _kept(partial: Path) -> str:
     """What of an unfinished run is kept, and how to go on; empty where there is nothing."""
     checkpoints = sorted((partial / RUN / "checkpoints").glob("step-*"))
+    tried = sum(1 for _ in (partial / RUN / SEARCH).glob("*.json"))
     if checkpoints:
         what = f"The checkpoint of step {int(checkpoints[-1].name.removeprefix('step-')):,} is"
     elif shards := sum(1 for _ in (partial / RUN / STAGES).glob("*/*.json")):
         what = f"{shards:,} finished shards are"
     elif answers := _answers(partial / RUN / ANSWERS):
         what = f"{answers:,} answers are"
+    elif tried:
+        what = "The search for a student is"
     else:
         return ""
     return f"{what} kept in {partial}: the same command with --resume goes on from there."

@@ -85,6 +85,7 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of C tokens and its gradient [C, V]. targets, weights [C, 1]."""
     gold, temperature = spec.gold_share, spec.temperature
+    assert gold is not None, "the kernel takes a resolved spec"
     highest, wanted = logits.amax(-1, keepdim=True), logits.gather(1, targets)
     plain = None if temperature == 1 or gold == 0 else torch.log_softmax(logits, -1)
     student, there = _student(logits, teacher, temperature)

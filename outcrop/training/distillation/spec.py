@@ -33,8 +33,12 @@ class DistillationSpec(Spec):
         le=20,
         source="Hinton et al. 2015, arXiv 1503.02531, §2.1",
     )
-    gold_share: float = parameter(
-        0.5, "weight of cross-entropy with the answer itself; the divergence has the rest", ge=0, le=1
+    gold_share: float | None = parameter(
+        None,
+        "weight of cross-entropy with the answer itself, the divergence has the rest; default 0.5, 0.1 where all "
+        "answers are the teacher's own",
+        ge=0,
+        le=1,
     )
     signal: Literal["top", "sampled"] = parameter(
         "top",
@@ -43,6 +47,11 @@ class DistillationSpec(Spec):
     )
     kept_tokens: int = parameter(64, "tokens kept at a place, at most; draws, for sampled", unit="tokens", ge=1, le=256)
     kept_mass: float = parameter(0.999, "tokens are kept until they have this share of the probability", gt=0, le=1)
+
+    def resolved(self, *, own_answers: bool) -> Self:
+        """With nothing left open. own_answers: the data brings answers, which know more than the teacher."""
+        share = self.gold_share if self.gold_share is not None else 0.5 if own_answers else 0.1
+        return self.model_copy(update={"gold_share": share})
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

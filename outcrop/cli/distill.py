@@ -1,0 +1,125 @@
+"""`outcrop distill`: the smallest student that keeps a teacher's quality, with the proof."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
+from outcrop.cli.options import (
+    MODEL_WORDS,
+    DataOption,
+    DetachOption,
+    DropOption,
+    FormatOption,
+    MapOption,
+    OutputOption,
+    OverwriteOption,
+    ResumeOption,
+    RolesOption,
+    TemplateOption,
+    TestOption,
+    ToOption,
+    ValidationOption,
+    VerboseOption,
+)
+from outcrop.cli.workflows import run
+from outcrop.core.errors import UsageError
+
+PANEL = "Teacher and student"
+
+TeacherOption = Annotated[
+    str, typer.Option("--teacher", metavar="MODEL", help=f"The model that is learnt from: {MODEL_WORDS}.")
+]
+StudentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--student",
+        metavar="MODEL|auto",
+        rich_help_panel=PANEL,
+        help="A model that may learn; auto: the teacher cut in many ways. Repeatable. Default: auto",
+    ),
+]
+WithinOption = Annotated[
+    float,
+    typer.Option(
+        "--within", metavar="POINTS", rich_help_panel=PANEL, help="What may be lost, in points of the metric."
+    ),
+]
+FasterOption = Annotated[
+    float,
+    typer.Option("--faster", metavar="TIMES", rich_help_panel=PANEL, help="How much faster the student must be."),
+]
+RelabelOption = Annotated[
+    bool,
+    typer.Option(
+        "--relabel", rich_help_panel=PANEL, help="The teacher answers rows again that have an answer of their own."
+    ),
+]
+TrimOption = Annotated[
+    bool,
+    typer.Option(
+        "--trim/--no-trim",
+        rich_help_panel=PANEL,
+        help="Cut the vocabulary of students to the task; exact for its texts.",
+    ),
+]
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective",
+        metavar="NAME=VALUE",
+        rich_help_panel=PANEL,
+        help="Of the objective: divergence, mixture, temperature, gold_share, signal, kept_tokens, kept_mass.",
+    ),
+]
+
+
+@with_hyperparameters
+def distill(
+    *,
+    teacher: TeacherOption,
+    data: DataOption,
+    to: ToOption,
+    hyperparameters: Hyperparameters,
+    student: StudentOption = None,
+    within: WithinOption = 2.0,
+    faster: FasterOption = 5.0,
+    relabel: RelabelOption = False,
+    trim: TrimOption = True,
+    objective: ObjectiveOption = None,
+    validation: ValidationOption = None,
+    test: TestOption = None,
+    columns: MapOption = "",
+    template: TemplateOption = "",
+    roles: RolesOption = "",
+    record_format: FormatOption = "",
+    drop_bad_rows: DropOption = False,
+    overwrite: OverwriteOption = False,
+    resume: ResumeOption = False,
+    detach: DetachOption = False,
+    verbose: VerboseOption = False,
+    output: OutputOption = "text",
+) -> None:
+    """Make a smaller, faster model that does as well at a task.
+
+    Times students of many shapes before any training, tries the fast ones, trains the best, and proves on a sealed
+    test how much is lost and how much is won. Rows need no answers: the teacher gives them, once.
+    """
+    run(
+        "distill", output, verbose, detach=detach,
+        teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
+        relabel=relabel, trim=trim, objective=dict(_pair(text) for text in objective or []),
+        validation=validation or [], test=test or [],
+        settings=hyperparameters.settings, sources=hyperparameters.sources,
+        columns=columns, template=template, roles=roles, format=record_format,
+        drop_bad_rows=drop_bad_rows, overwrite=overwrite, resume=resume,
+    )  # fmt: skip
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--objective {text!r} is not of the form name=value.", "Example: --objective temperature=2")
+    return name.strip().replace("-", "_"), value.strip()

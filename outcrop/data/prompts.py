@@ -1,0 +1,99 @@
+"""Prompts with or without answers, in every format that records have: what a teacher is asked.
+
+A row without an answer is read by its format as if it had one, which is then taken away: so all that the format checks
+is checked here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from typing import Any
+
+from outcrop.core.errors import UsageError
+from outcrop.data.formats.catalog import CONTAINERS, SHAPES
+from outcrop.data.formats.container import Row
+from outcrop.data.formats.turns import ROLE_NAMES, has_blocks
+from outcrop.data.mapping import Mapping, reference
+from outcrop.data.problems import Problems
+from outcrop.data.reading import SNIFFED_ROWS, Paths, container_of, files, parser_of
+from outcrop.data.records import Conversation, Message, Pair, Record, Text
+
+UNANSWERED = "<no answer>"
+"""Stands for the answer of a row that has none."""
+
+ANSWERS = {"prompt": "completion", "instruction": "output"}
+"""The field of a prompt in a format, and that of its answer."""
+
+
+def read_prompts(
+    paths: Paths, mapping: Mapping | None = None, format: str | None = None, problems: Problems | None = None
+) -> Iterator[Record]:
+    """Stream records whose answers may be missing: then a pair's completion is empty, or a conversation ends with the
+    user. Texts become prompts. Arguments and errors are those of data.reading.read."""
+    if mapping is not None and format is not None:
+        raise UsageError("A format and a mapping were both given.", "Give one: a mapping makes the records itself.")
+    found = Problems() if problems is None else problems
+    shape = SHAPES.load(format) if format else None
+    for path, name in files(paths):
+        rows = (_answered(row, mapping) for row in CONTAINERS.load(container_of(path, name))(path, name, found))
+        head = list(islice(rows, SNIFFED_ROWS))
+        parser = parser_of(head, mapping, shape, found) if head else None
+        if parser is not None:
+            parsed = (parser.parse(row, found) for row in chain(head, rows))
+            yield from (_asked(record) for record in parsed if record is not None)
+    if problems is None:
+        found.raise_errors()
+
+
+def has_answer(record: Record) -> bool:
+    """Whether a record that `read_prompts` gave has an answer of its own."""
+    if isinstance(record, Conversation):
+        return record.messages[-1].role == "assistant"
+    return isinstance(record, Pair) and bool(record.completion)
+
+
+def with_answer(record: Record, answer: str) -> Record:
+    """The record with this answer, in place of its own if it has one."""
+    if isinstance(record, Pair):
+        return replace(record, completion=answer)
+    assert isinstance(record, Conversation), "a text has no answer"
+    asked = record.messages[:-1] if has_answer(record) else record.messages
+    return replace(record, messages=(*asked, Message("assistant", answer)))
+
+
+def without_answer(record: Record) -> Record:
+    """The record as it is asked."""
+    if isinstance(record, Pair):
+        return replace(record, completion="")
+    if isinstance(record, Conversation) and has_answer(record):
+        return replace(record, messages=record.messages[:-1])
+    return record
+
+
+def _answered(row: Row, mapping: Mapping | None) -> Row:
+    """The row with an answer where it has none."""
+    values: dict[str, Any] = dict(row.values)
+    if mapping is not None:
+        column = reference(mapping.columns["completion"]).name if "completion" in mapping.columns else ""
+        return Row(values if column in values or not column else {**values, column: UNANSWERED}, row.origin)
+    for prompt, answer in ANSWERS.items():
+        if isinstance(values.get(prompt), str) and answer not in values:
+            values[answer] = UNANSWERED
+    turns = values.get("messages")
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    if isinstance(turns, list) and isinstance(last, dict) and ROLE_NAMES.get(str(last.get("role"))) == "user":
+        content: Any = [{"text": UNANSWERED}] if has_blocks(values) else UNANSWERED
+        values["messages"] = [*turns, {"role": "assistant", "content": content}]
+    return Row(values, row.origin)
+
+
+def _asked(record: Record) -> Record:
+    if isinstance(record, Text):
+        return Pair(record.text, "", record.origin, record.fields)
+    if isinstance(record, Pair) and record.completion == UNANSWERED:
+        return replace(record, completion="")
+    if isinstance(record, Conversation) and record.messages[-1].content == UNANSWERED:
+        return replace(record, messages=record.messages[:-1])
+    return record

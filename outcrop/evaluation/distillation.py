@@ -1,0 +1,127 @@
+"""What a distillation found: candidates, speeds, the proof, in JSON-ready form; and its verdict in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outcrop.core.results import Estimate, JsonReady
+
+
+@dataclass(frozen=True)
+class Speed(JsonReady):
+    """A model on some prompts. p50_ms: of one prompt at a time; rows_per_s: of many at once; parameters; megabytes of
+    its weights as computed with."""
+
+    p50_ms: float
+    rows_per_s: float
+    parameters: int
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Candidate(JsonReady):
+    """A student that was tried. faster, throughput: times the teacher's, as measured before training.
+
+    quality: on the validation rows after the longest training it had, `steps`; fate: what became of it, in words.
+    """
+
+    name: str
+    speed: Speed
+    faster: float
+    throughput: float
+    quality: Estimate | None
+    steps: int
+    fate: str
+    on_front: bool = False
+
+
+@dataclass(frozen=True)
+class Target(JsonReady):
+    """What was asked for: loss at most, in points of the metric × 100, and times the teacher's speed."""
+
+    within: float
+    faster: float
+
+
+@dataclass(frozen=True)
+class Proof(JsonReady):
+    """The student against the teacher on the test rows. loss and bound: in the metric's units, the bound one-sided at
+    95 %; rows_needed: to show the loss with 80 % power, None where none suffice; agreement: equal answers."""
+
+    metric: str
+    loss: float
+    bound: float
+    shown: bool
+    rows: int
+    rows_needed: int | None
+    method: str
+    agreement: Estimate
+
+
+@dataclass(frozen=True)
+class DistillationFacts(JsonReady):
+    """A distillation as its report tells it.
+
+    latency, throughput: the teacher's time over the student's, measured in turns on the same prompts;
+    divergence: from the teacher in nats per token on held-out rows, before and after; None by sequences alone, where
+    `learnt` compares the loss on the teacher's answers; ladder: what each step from teacher to student did.
+    """
+
+    target: Target
+    method: str
+    teacher: str
+    student: str
+    candidates: tuple[Candidate, ...]
+    proof: Proof
+    latency: Estimate
+    throughput: Estimate
+    speeds: dict[str, Speed]
+    divergence: tuple[float, float]
+    learnt: bool
+    divergence_name: str
+    teacher_calls: int
+    teacher_calls_cached: int
+
+    @property
+    def fast_enough(self) -> bool:
+        """Whether both measured speed-ups reach the target."""
+        return min(self.latency.value, self.throughput.value) >= self.target.faster
+
+    @property
+    def verdict(self) -> str:
+        """One sentence, or two."""
+        proof, points = self.proof, f"{100 * self.proof.loss:.1f} points"
+        speed = (
+            f"{self.latency.value:.1f}× faster ({_range(self.latency)}), {self.throughput.value:.1f}× the throughput"
+        )
+        lost = f"{points} lower than the teacher" if proof.loss > 0 else "as good as the teacher"
+        lost = f"{100 * -proof.loss:.1f} points higher than the teacher" if proof.loss < 0 else lost
+        bound = f"at most {100 * proof.bound:.1f} lower with 95 % confidence"
+        said = f"{self.student}: {speed}; {lost}, {bound}, on {proof.rows:,} rows."
+        if not self.learnt:
+            return f"This distillation did nothing: the student is no nearer to its teacher than before. {said}"
+        if proof.shown and self.fast_enough:
+            return f"Target met. {said}"
+        missed = []
+        if not proof.shown:
+            missed.append(self._unshown())
+        if not self.fast_enough:
+            missed.append(f"{self.target.faster:g}× is not reached.")
+        return f"Target not met. {said} {' '.join(missed)}"
+
+    def _unshown(self) -> str:
+        proof, within = self.proof, f"A loss below {self.target.within:g} points"
+        if proof.rows_needed is None:
+            return f"{within} is not shown, and more test rows would not show it."
+        if proof.rows_needed <= proof.rows:
+            return f"{within} is not shown; these rows had 80 % power to show it."
+        return f"{within} is not provable with {proof.rows:,} rows; about {proof.rows_needed:,} are needed."
+
+
+def pareto_front(points: list[tuple[float, float]]) -> list[bool]:
+    """For each (speed, quality): whether no other is at least as good in both and better in one."""
+    return [not any(o[0] >= p[0] and o[1] >= p[1] and o != p for o in points) for p in points]
+
+
+def _range(found: Estimate) -> str:
+    return "no interval" if found.low is None or found.high is None else f"{found.low:.1f} to {found.high:.1f}"

@@ -1,0 +1,161 @@
+"""The proof of a distillation: every column on the test rows, speeds in turns, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from outcrop.core.errors import ModelError
+from outcrop.core.events import Listener
+from outcrop.core.files import write_json
+from outcrop.core.spec import Resolved
+from outcrop.core.statistics import non_inferiority, wilson
+from outcrop.evaluation.assessment import assess
+from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Target
+from outcrop.evaluation.report import ReportContent
+from outcrop.evaluation.results import EvaluationResult
+from outcrop.models.folder import find_model
+from outcrop.models.loading import LoadedModel, load_model
+from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.workflows.evaluate import now, reproduction, write_evaluation
+from outcrop.workflows.fine_tune import curves
+from outcrop.workflows.measure import System, TestRows, account, ask, longest_answer, measure
+from outcrop.workflows.speed import faster, race
+from outcrop.workflows.student_search import Found, on_front, quality_of
+from outcrop.workflows.student_training import Trained
+from outcrop.workflows.teachers import LocalTeacher
+from outcrop.workflows.teaching import Taught
+from outcrop.workflows.test_set import is_sealed, opened
+
+TEACHER, PROMPTED = "teacher", "teacher before tuning"
+BEFORE, GOLD, STUDENT = "student before", "student, answers of the data only", "student, distilled"
+RACED_PROMPTS = 40
+NOTHING_LEARNT = 0.01
+"""A distance to the teacher that fell by less than this share of itself is none that was learnt, unless it is small."""
+NEAR = 0.02
+"""Nats per token from which on a student is its teacher."""
+
+
+class Columns(NamedTuple):
+    """What is measured: the teacher, the student before training, the same student without the teacher where there is
+    one, and the folder of the distilled one, from which it is loaded as it will be served."""
+
+    teacher: LocalTeacher
+    before: LoadedModel
+    gold: LoadedModel | None
+    folder: str
+
+
+def prove(
+    columns: Columns, learnt: Taught, found: Found, trained: Trained, target: Target,
+    objective: DistillationSpec | None, seed: int, folder: Path, listener: Listener,
+) -> tuple[EvaluationResult, DistillationFacts]:  # fmt: skip
+    """Measure every column once on the test rows, time teacher and student in turns, and write the report."""
+    rows = TestRows(learnt.references, learnt.lessons.labels)
+    student = load_model(columns.folder)
+    systems = list(_systems(columns, student, found, trained, rows, seed))
+    sealed = all(is_sealed(Path(path)) for path in learnt.lessons.test_paths)
+    data = opened(learnt.lessons.test_paths, len(rows.records), "distill", columns.teacher.name, sealed=sealed)
+    parameters = account(systems, rows)
+    answered = [measure(system, rows, listener, seed=seed) for system in systems]
+    result = assess("Teacher and student", data, answered, candidate=STUDENT, baseline=TEACHER, seed=seed)
+    result = replace(result, notes=(*result.notes, *learnt.notes))
+    listener({"event": "stage", "title": "Timing teacher and student in turns"})
+    timings = race({TEACHER: load_model(columns.teacher.name), STUDENT: student}, rows.records[:RACED_PROMPTS],
+                   longest_answer(student, rows), listener)  # fmt: skip
+    latency, throughput = faster(timings[TEACHER], timings[STUDENT], seed=seed)
+    before, after = trained.distance
+    facts = DistillationFacts(
+        target=target, method=_method(objective), teacher=columns.teacher.name, student=found.student.name,
+        candidates=tuple(_with_final_quality(found, trained, learnt)),
+        proof=_proof(result, target, seed), latency=latency, throughput=throughput,
+        speeds={name: timing.speed for name, timing in timings.items()}, divergence=trained.distance,
+        learnt=after < max(NEAR, before * (1 - NOTHING_LEARNT)), divergence_name=_distance_name(objective),
+        teacher_calls=columns.teacher.asked, teacher_calls_cached=columns.teacher.cached,
+    )  # fmt: skip
+    if not facts.learnt:
+        listener({"event": "warning", "code": "nothing-learnt", "message": facts.verdict})
+    write_json(folder / "distillation.json", {**facts.as_dict(), "verdict": facts.verdict})
+    told = [
+        Resolved(name, value, "argument or default")
+        for name, value in (objective.model_dump() if objective else {}).items()
+    ]
+    write_evaluation(folder, ReportContent(
+        result, curves(folder, trained.outcome, learnt.course.metric), None,
+        (*trained.resolved.parameters, *told, *parameters), reproduction(), now(), facts,
+    ))  # fmt: skip
+    return result, facts
+
+
+def _systems(
+    columns: Columns, student: LoadedModel, found: Found, trained: Trained, rows: TestRows, seed: int
+) -> Iterator[System]:
+    def asked(name: str, described: str, loaded: LoadedModel, minutes: float | None = None) -> System:
+        return System.of(name, described, loaded, ask(loaded, rows, 0, seed), minutes)
+
+    teacher = load_model(columns.teacher.name)
+    base = _base_of(teacher)
+    if base is not None:
+        yield asked(PROMPTED, f"{base.folder.name}, which the teacher was tuned from", base)
+    yield asked(TEACHER, columns.teacher.name, teacher)
+    yield asked(BEFORE, f"{found.student.name}, not trained yet", columns.before)
+    if columns.gold is not None:
+        yield asked(GOLD, f"{found.student.name}, the same training without the teacher", columns.gold)
+    yield asked(STUDENT, f"{found.student.name}, {trained.outcome.steps:,} steps", student, trained.outcome.minutes)
+
+
+def _base_of(teacher: LoadedModel) -> LoadedModel | None:
+    """The model that the teacher was tuned from, where its card names one that is still there and still the same."""
+    told = teacher.folder.card.get("base") or {}
+    try:
+        folder = find_model(str(told.get("name", "")))
+        return load_model(folder.name) if folder.digest() == told.get("digest") else None
+    except ModelError:
+        return None
+
+
+def _proof(result: EvaluationResult, target: Target, seed: int) -> Proof:
+    metric = next((m for m in result.metrics if m.kind == "per_example"), None)
+    teacher, student = result.system(TEACHER), result.system(STUDENT)
+    if metric is None or teacher.correct is None or student.correct is None:
+        scores = [np.array([a == r for a, r in zip(s.answers, teacher.answers, strict=True)], float)
+                  for s in (teacher, student)]  # fmt: skip
+    else:
+        scores = [np.array(teacher.correct), np.array(student.correct)]
+    found = non_inferiority(scores[0], scores[1], target.within / 100, seed=seed)
+    equal = sum(a == b for a, b in zip(teacher.answers, student.answers, strict=True))
+    return Proof(
+        metric.name if metric else "agreement", found.loss, found.bound, found.shown, found.n, found.rows_needed,
+        found.method, wilson(equal, found.n),
+    )  # fmt: skip
+
+
+def _with_final_quality(found: Found, trained: Trained, learnt: Taught) -> list[Candidate]:
+    after, rows = trained.outcome.after, len(learnt.course.validation)
+    assert after is not None, "a student always has validation rows"
+    quality = quality_of(after.exact_match, after.loss, rows, learnt.course.metric)
+    return on_front([
+        replace(c, quality=quality, steps=trained.outcome.steps) if c.name == found.student.name else c
+        for c in found.candidates
+    ])  # fmt: skip
+
+
+def _method(objective: DistillationSpec | None) -> str:
+    if objective is None:
+        return (
+            "by sequences: plain tuning on the teacher's answers, because student and teacher do not share a tokenizer"
+        )
+    assert objective.gold_share is not None, "the spec is resolved before training"
+    share = f"{1 - objective.gold_share:.0%} {objective.divergence.replace('_', ' ')} to the teacher's distribution"
+    kept = (
+        f"{objective.kept_tokens} draws" if objective.signal == "sampled" else f"up to {objective.kept_tokens} tokens"
+    )
+    return f"by distributions: {share} ({kept} kept, temperature {objective.temperature:g}), the rest cross-entropy"
+
+
+def _distance_name(objective: DistillationSpec | None) -> str:
+    return "loss on the teacher's answers" if objective is None else objective.divergence.replace("_", " ")

@@ -1,0 +1,146 @@
+"""Which student: shapes are timed before any training, the too slow go, and short trainings halve the rest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from outcrop.core.events import Listener
+from outcrop.core.files import write_json
+from outcrop.core.results import Estimate
+from outcrop.core.statistics import wilson
+from outcrop.data.records import Record
+from outcrop.evaluation.distillation import Candidate, Speed, Target, pareto_front
+from outcrop.models.loading import LoadedModel
+from outcrop.training.batches import BatchPlan
+from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.training.spec import TrainingSpec
+from outcrop.workflows.speed import race
+from outcrop.workflows.student_training import Course, quietly, train_student
+from outcrop.workflows.students import Student
+
+TIMED_PROMPTS, TIMED_ROUNDS = 12, 3
+MOST_TRIED = 4
+"""Students that are trained at all: of those fast enough, the largest, which have the most to give."""
+RUNGS = (0.15, 0.35)
+"""Shares of the whole training that the short ones take (successive halving, Jamieson and Talwalkar 2016)."""
+TEACHER = "teacher"
+
+
+class Found(NamedTuple):
+    """The student to train wholly, and all that were looked at."""
+
+    student: Student
+    candidates: list[Candidate]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What every candidate is tried with. objective: of students with the teacher's tokenizer."""
+
+    target: Target
+    course: Course
+    spec: TrainingSpec
+    sources: Mapping[str, str]
+    objective: DistillationSpec | None
+    folder: Path
+    listener: Listener
+
+    def find(self, students: Sequence[Student], teacher: LoadedModel, prompts: Sequence[Record], tokens: int) -> Found:
+        """Time, drop, halve. What was found is kept in the folder, so that a search that goes on goes the same way."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        candidates = self._timed(students, teacher, prompts[:TIMED_PROMPTS], tokens)
+        by_name = {student.name: student for student in students}
+        chosen = [by_name[name] for name in self._tried(candidates)]
+        for number, share in enumerate(RUNGS):
+            if len(chosen) == 1:
+                break
+            for student in chosen:
+                self._try(student, share, number, candidates)
+            ranked = sorted(chosen, key=lambda s: -_value(candidates[s.name]))  # stable: larger ones first
+            kept = ranked[: math.ceil(len(chosen) / 2)]
+            for student in chosen:
+                if student not in kept:
+                    fate = f"left behind after {share:.0%} of a training"
+                    candidates[student.name] = replace(candidates[student.name], fate=fate)
+            chosen = kept
+        winner = max(chosen, key=lambda s: _value(candidates[s.name]))
+        for student in chosen:
+            fate = "trained wholly" if student is winner else "left behind before the last training"
+            candidates[student.name] = replace(candidates[student.name], fate=fate)
+        return Found(winner, list(candidates.values()))
+
+    def _timed(
+        self, students: Sequence[Student], teacher: LoadedModel, prompts: Sequence[Record], tokens: int
+    ) -> dict[str, Candidate]:
+        kept = self.folder / "speeds.json"
+        if not kept.exists():
+            self.listener({"event": "stage", "title": f"Timing {len(students)} shapes of students before any training"})
+            models = {TEACHER: teacher} | {student.name: student.make() for student in students}
+            timings = race(models, prompts, tokens, self.listener, stops=False, rounds=TIMED_ROUNDS)
+            write_json(kept, {name: timing.speed.as_dict() for name, timing in timings.items()})
+        speeds = {name: Speed.from_dict(values) for name, values in json.loads(kept.read_text("utf-8")).items()}
+        base = speeds[TEACHER]
+        return {
+            student.name: Candidate(
+                student.name, (own := speeds[student.name]), base.p50_ms / own.p50_ms,
+                own.rows_per_s / base.rows_per_s, None, 0, "",
+            )
+            for student in students
+        }  # fmt: skip
+
+    def _tried(self, candidates: dict[str, Candidate]) -> list[str]:
+        """Names of those to train, the largest first; the others get their fate."""
+        fast = [c for c in candidates.values() if min(c.faster, c.throughput) >= self.target.faster]
+        slow = [c for c in candidates.values() if c not in fast]
+        nearest = sorted(slow, key=lambda c: -min(c.faster, c.throughput))[: 1 if not fast else 0]
+        chosen = sorted(fast, key=lambda c: -c.speed.parameters)[:MOST_TRIED] or nearest
+        for candidate in candidates.values():
+            if candidate not in chosen:
+                few = "smaller than others that are fast enough"
+                fate = few if candidate in fast else f"slower than {self.target.faster:g}×"
+                candidates[candidate.name] = replace(candidate, fate=fate)
+        return [candidate.name for candidate in chosen]
+
+    def _try(self, student: Student, share: float, rung: int, candidates: dict[str, Candidate]) -> None:
+        """A short training, of which only its quality is kept."""
+        folder = self.folder / f"{rung}-{list(candidates).index(student.name)}"
+        kept = folder / "quality.json"
+        plan = BatchPlan(len(self.course.train), self.spec.batch_size, self.spec.seed)
+        steps = max(1, round(share * plan.total(self.spec.epochs, self.spec.max_steps)))
+        if not kept.exists():
+            self.listener({"event": "stage", "title": f"Short training of {student.name}, {steps:,} steps"})
+            objective = self.objective if student.new_ids is not None else None
+            spec = self.spec.model_copy(update={"max_steps": steps, "warmup_steps": max(1, steps // 10)})
+            trained = train_student(student, self.course, spec, self.sources, objective, folder, quietly(self.listener))
+            write_json(kept, self._quality(trained.outcome.after))
+        values = json.loads(kept.read_text("utf-8"))
+        quality = Estimate(**values)
+        candidates[student.name] = replace(candidates[student.name], quality=quality, steps=steps)
+
+    def _quality(self, after: Any) -> dict[str, Any]:
+        rows = len(self.course.validation)
+        return quality_of(after.exact_match, after.loss, rows, self.course.metric).as_dict()
+
+
+def quality_of(exact_match: float, loss: float, rows: int, metric: str | None) -> Estimate:
+    """The share of validation rows that are right, or minus the loss where answers are long."""
+    if metric is None:
+        return Estimate(-loss, None, None, rows, "minus the validation loss")
+    return wilson(exact_match * rows, rows)
+
+
+def on_front(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates, those marked that no other beats in speed and quality both."""
+    tried = [c for c in candidates if c.quality is not None]
+    front = pareto_front([(min(c.faster, c.throughput), c.quality.value) for c in tried if c.quality is not None])
+    best = {c.name for c, is_best in zip(tried, front, strict=True) if is_best}
+    return [replace(c, on_front=c.name in best) for c in candidates]
+
+
+def _value(candidate: Candidate) -> float:
+    return candidate.quality.value if candidate.quality else -math.inf

@@ -1,0 +1,135 @@
+"""Students: given models, and models cut out of the teacher, with the rows that each learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outcrop.core.errors import ModelError
+from outcrop.data.records import Record, answer_text
+from outcrop.models.cutting import CutSpec, cut, measure_importance
+from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.trimming import Trimmed, can_trim, trim
+from outcrop.training.batches import Example
+from outcrop.training.layout import Segment, Teaching
+
+LADDER = (
+    CutSpec(),
+    CutSpec(depth=0.75), CutSpec(depth=0.5), CutSpec(depth=0.34), CutSpec(depth=0.2),
+    CutSpec(depth=0.5, neurons=0.5), CutSpec(depth=0.34, neurons=0.5), CutSpec(depth=0.2, neurons=0.5),
+    CutSpec(depth=0.5, neurons=0.5, heads=0.5, channels=0.5), CutSpec(depth=0.34, neurons=0.5, heads=0.5, channels=0.5),
+)  # fmt: skip
+"""Cuts that are tried, gentle ones first."""
+IMPORTANCE_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model that may learn. make: builds it, the same each time; new_ids: for each of the teacher's ids the
+    student's, −1 where it has none; None for a student with a tokenizer of its own, which learns from answers alone.
+
+    origin: the model whose weights it starts from, for its card.
+    """
+
+    name: str
+    make: Callable[[], LoadedModel]
+    new_ids: Sequence[int] | None
+    origin: str
+
+
+class Lesson(NamedTuple):
+    """A row to learn from: the record with its answer, that answer in the teacher's ids, and what the teacher says of
+    each of them; None where it says nothing."""
+
+    answered: Record
+    answer_ids: NDArray[np.int32]
+    teaching: Teaching | None
+
+
+def given(name: str, teacher: LoadedModel, sample: Sequence[Record]) -> Student:
+    """A student that the user names. Its tokenizer is the teacher's if it has the same tokens, and makes the same of
+    the sample's rows, which probes more than sizes would."""
+    loaded = load_model(name)
+    own, theirs = loaded.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
+    alike = own == theirs and all(
+        loaded.renderer.answer(record, answer_text(record)) == teacher.renderer.answer(record, answer_text(record))
+        for record in sample
+    )
+    new_ids = range(len(theirs)) if alike else None
+    return Student(name, lambda: load_model(name), new_ids, name)
+
+
+def from_teacher(teacher: LoadedModel, records: Sequence[Record], *, trimmed: bool) -> list[Student]:
+    """The teacher cut in every way of LADDER that gives another shape, by what matters on the records.
+
+    trimmed: cut the vocabulary, too, where its tokenizer can be cut. Raises ModelError where nothing can be cut.
+    """
+    rows = [teacher.renderer.render(record).token_ids for record in records]
+    small = trim(teacher, rows) if trimmed and can_trim(teacher.tokenizer) else None
+    basis = small.loaded if small else teacher
+    new_ids = _numbers(small, len(teacher.tokenizer)) if small else range(len(teacher.tokenizer))
+    sample = [basis.renderer.render(record).token_ids for record in records[:: max(1, len(records) // IMPORTANCE_ROWS)]]
+    importance = measure_importance(basis.model, sample[:IMPORTANCE_ROWS])
+    shapes: dict[tuple[int, ...], CutSpec] = {}
+    for spec in LADDER:
+        shapes.setdefault(_shape(basis, spec), spec)
+    vocabulary = f"vocabulary {len(small.kept):,}" if small else ""
+
+    def make(spec: CutSpec) -> Callable[[], LoadedModel]:
+        return lambda: LoadedModel(teacher.folder, cut(basis.model, importance, spec), basis.tokenizer, basis.renderer)
+
+    students = []
+    for spec in shapes.values():
+        parts = [part for part in (spec.name if spec != CutSpec() else "", vocabulary) if part]
+        if parts:
+            students.append(Student(", ".join(parts), make(spec), new_ids, teacher.folder.name))
+    return students
+
+
+def examples_of(student: Student, loaded: LoadedModel, lessons: Sequence[Lesson]) -> list[Example]:
+    """The rows as the student learns them, with the teacher's word in the student's ids where there is one.
+
+    Raises ModelError for a row whose answer the two tokenise differently.
+    """
+    examples: list[Example] = []
+    numbers = None if student.new_ids is None else np.array(student.new_ids, np.int32)
+    for lesson in lessons:
+        row = loaded.renderer.render(lesson.answered)
+        ids, weights = np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)
+        teaching = lesson.teaching
+        if teaching is not None and numbers is not None:
+            if not np.array_equal(numbers[lesson.answer_ids], ids[weights != 0]):
+                raise ModelError(
+                    f"{student.name} and its teacher tokenise an answer differently.",
+                    "Learn from answers alone: --signal answers.", str(lesson.answered.origin),
+                )  # fmt: skip
+            teaching = in_students_ids(teaching, numbers)
+        examples.append((Segment(ids, weights, teaching),))
+    return examples
+
+
+def in_students_ids(teaching: Teaching, numbers: NDArray[np.int32]) -> Teaching:
+    """The same with the student's ids; what it has no token for joins the rest."""
+    ids = numbers[teaching.ids]
+    known = (ids >= 0) & (teaching.probabilities > 0)
+    probabilities = np.where(known, teaching.probabilities, 0).astype(np.float32)
+    lost = teaching.probabilities.sum(-1) - probabilities.sum(-1)
+    return Teaching(np.where(known, ids, 0), probabilities, (teaching.rest + lost).astype(np.float32))
+
+
+def _numbers(small: Trimmed, size: int) -> list[int]:
+    numbers = [-1] * size
+    for new, old in enumerate(small.kept):
+        numbers[old] = new
+    return numbers
+
+
+def _shape(basis: LoadedModel, spec: CutSpec) -> tuple[int, ...]:
+    config = basis.model.config
+    sizes = (config.num_hidden_layers, config.intermediate_size, config.num_key_value_heads, config.hidden_size)
+    shares = (spec.depth, spec.neurons, spec.heads, spec.channels)
+    return tuple(max(1, round(size * share)) for size, share in zip(sizes, shares, strict=True))

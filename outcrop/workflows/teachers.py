@@ -1,0 +1,137 @@
+"""Teachers: what they answer and what they say of every token, asked once and kept for good."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from outcrop.core import settings as environment
+from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
+from outcrop.core.events import Listener
+from outcrop.data.records import Pair, Record
+from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.models.loading import LoadedModel, load_model
+from outcrop.store.teacher_cache import TeacherCache, key_of
+from outcrop.training.distillation.packing import pack, unpack
+from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.training.distillation.teaching import teach
+from outcrop.training.layout import Segment, Teaching
+from outcrop.training.trunk import Trunk
+
+ASKED_TOGETHER = 128
+"""Rows between two writings to the cache: what a kill costs at most."""
+CACHE_FILE = "teachers.db"
+TRUNK_TOKENS = 4096
+
+
+def open_cache() -> TeacherCache:
+    """The cache of this user, in OUTCROP_HOME."""
+    return TeacherCache(environment.home() / CACHE_FILE)
+
+
+class LocalTeacher:
+    """A model on this machine. It can say everything: answers, and its whole distribution at every token.
+
+    asked: rows that it had to answer or score; cached: those that were known.
+    """
+
+    def __init__(self, loaded: LoadedModel, cache: TeacherCache, listener: Listener) -> None:
+        self.loaded, self.name, self.identity = loaded, loaded.folder.name, loaded.folder.digest()
+        self.asked, self.cached = 0, 0
+        self._cache, self._listener = cache, listener
+        self._engine: EmbeddedEngine | None = None
+        self._trunk: Trunk | None = None
+
+    def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
+        """An answer to each record's prompt: the likeliest label, else by greedy decoding; None for one that did not
+        end within `longest` tokens."""
+        way = {"labels": list(labels)} if labels else {"greedy": longest, "stop": list(self.loaded.renderer.stop_ids)}
+        prompts = [self.loaded.renderer.prompt(record) for record in records]
+        keys = [key_of(kind="answer", teacher=self.identity, prompt=prompt, **way) for prompt in prompts]
+
+        def compute(rows: Sequence[int]) -> Iterator[bytes]:
+            part = [(records[row], prompts[row]) for row in rows]
+            found = self._choose(part, labels) if labels else self._decode(part, longest)
+            yield from (json.dumps(answer, ensure_ascii=False).encode() for answer in found)
+
+        found = self._through_cache("answer", "Teacher answers", keys, compute)
+        return [json.loads(content) for content in found]
+
+    def teachings(self, segments: Sequence[Segment], spec: DistillationSpec, seed: int) -> list[Teaching]:
+        """Its distribution at the supervised tokens of each document."""
+        kept = spec.model_dump(include={"signal", "kept_tokens", "kept_mass", "temperature"})
+        drawn = {"seed": seed} if spec.signal == "sampled" else {}
+        keys = [
+            key_of(kind="signal", teacher=self.identity, ids=s.ids.tolist(), at=np.flatnonzero(s.weights).tolist(),
+                   **kept, **drawn)
+            for s in segments
+        ]  # fmt: skip
+
+        def compute(rows: Sequence[int]) -> Iterator[bytes]:
+            if self._trunk is None:
+                self._engine = None
+                self._trunk = Trunk(load_model(self.name).model)
+            said = teach(self._trunk, [segments[row] for row in rows], spec, TRUNK_TOKENS, seed)
+            yield from map(pack, said)
+
+        return [unpack(content) for content in self._through_cache("signal", "Teacher explains", keys, compute)]
+
+    def close(self) -> None:
+        """Free what answering and scoring needed."""
+        self._engine = self._trunk = None
+
+    def _through_cache(
+        self, kind: str, title: str, keys: Sequence[str], compute: Callable[[Sequence[int]], Iterator[bytes]]
+    ) -> list[bytes]:
+        """The content of every key; what is not known is computed, a part at a time, each kept before the next."""
+        found = self._cache.get(keys)
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in found}
+        missing = sorted(first.values())
+        self.asked, self.cached = self.asked + len(missing), self.cached + len(keys) - len(missing)
+        for start in range(0, len(missing), ASKED_TOGETHER):
+            part = missing[start : start + ASKED_TOGETHER]
+            fresh = dict(zip([keys[row] for row in part], compute(part), strict=True))
+            self._cache.put(fresh, kind=kind, teacher=self.identity)
+            found |= fresh
+            done = len(keys) - sum(key not in found for key in keys)
+            self._listener({"event": "progress", "title": title, "done": done, "total": len(keys)})
+        return [found[key] for key in keys]
+
+    def _choose(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[str]:
+        renderer = self.loaded.renderer
+        requests = [
+            ScoreRequest(tuple(prompt), tuple(tuple(renderer.answer(record, label)) for label in labels))
+            for record, prompt in part
+        ]
+        return [labels[int(np.argmax([s.logprob for s in scores]))] for scores in self._working().score(requests)]
+
+    def _decode(self, part: Sequence[tuple[Record, list[int]]], longest: int) -> list[str | None]:
+        stop = self.loaded.renderer.stop_ids
+        requests = [
+            CompletionRequest(
+                tuple(prompt),
+                Sampling(max_new_tokens=max(1, min(longest, self.loaded.context - len(prompt))), stop_ids=stop),
+            )
+            for _, prompt in part
+        ]
+        completions = self._working().complete(requests)
+        return [each.text.strip() if each.finish_reason == "stop" else None for each in completions]
+
+    def _working(self) -> EmbeddedEngine:
+        if self._engine is None:
+            self._trunk = None
+            self._engine = EmbeddedEngine(self.loaded.model, self.loaded.tokenizer)
+        return self._engine
+
+
+def longest_label(loaded: LoadedModel, labels: Sequence[str]) -> int:
+    """Tokens of the longest label."""
+    return max(len(loaded.renderer.answer(Pair("a", label), label)) for label in labels)
+
+
+def licence_of(loaded: LoadedModel) -> Any:
+    """What the teacher's card says its licence is."""
+    return loaded.folder.card.get("licence")

@@ -1,0 +1,115 @@
+"""From rows and a teacher to what students learn: answers, the teacher's word on each, and the answers of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from outcrop.core.errors import DataError
+from outcrop.core.events import Listener
+from outcrop.data.prompts import has_answer, with_answer
+from outcrop.data.records import Pair, Record, answer_text
+from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.training.layout import Segment
+from outcrop.workflows.lessons import Lessons
+from outcrop.workflows.student_training import WATCHED_LESSONS, Course
+from outcrop.workflows.students import Lesson
+from outcrop.workflows.teachers import LocalTeacher
+
+SHORT_ANSWER_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Taught:
+    """course: what students learn; gold: the same rows with their own answers, None where they have none; references:
+    the test rows with the answers they are scored by; typical_tokens: of an answer; label_rows: each label as an
+    answer, so that a trimmed vocabulary can write it; provenance: whose answers, how many; notes for the report."""
+
+    lessons: Lessons
+    course: Course
+    gold: Course | None
+    references: list[Record]
+    typical_tokens: int
+    label_rows: list[Record]
+    provenance: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def taught(
+    teacher: LocalTeacher, lessons: Lessons, objective: DistillationSpec, longest: int, *, relabel: bool, seed: int,
+    listener: Listener,
+) -> Taught:  # fmt: skip
+    """Ask the teacher for the answers that are missing (all, to relabel) and for its word on every answer.
+
+    An answer that did not end in time is left out and counted. Raises DataError where none is left.
+    """
+    listener({"event": "stage", "title": "The teacher answers"})
+    notes = list(lessons.notes)
+    train = _answered(teacher, lessons.train, lessons.labels, longest, again=relabel)
+    watched = _answered(teacher, lessons.validation[:WATCHED_LESSONS], lessons.labels, longest, again=True)
+    validation = _answered(teacher, lessons.validation, lessons.labels, longest, again=False)
+    references = _answered(teacher, lessons.test, lessons.labels, longest, again=False)
+    for name, given, kept in (("training", lessons.train, train), ("test", lessons.test, references)):
+        if len(kept) < len(given):
+            notes.append(
+                f"{len(given) - len(kept):,} of {len(given):,} {name} rows are left out: the teacher's answer did not "
+                f"end within {longest:,} tokens."
+            )
+            listener({"event": "warning", "code": "cut-answers", "message": notes[-1]})
+    if not (train and validation and references):
+        raise DataError("No rows with an answer are left.", "Give rows that the teacher can answer.")
+    own = sum(has_answer(record) for record in lessons.train) if not relabel else 0
+    provenance = {"teacher": teacher.name, "by the teacher": len(train) - own, "of the data": own}
+    if not lessons.tested_on_gold:
+        notes.append("Test rows have no answers of their own: scores are agreement with the teacher's.")
+    listener({"event": "stage", "title": "The teacher says how likely other words were"})
+    lengths = [len(teacher.loaded.renderer.answer(record, answer_text(record))) for record in train]
+    metric = "exact_match" if median(lengths) <= SHORT_ANSWER_TOKENS else None
+    identity = {**lessons.digests, "teacher": teacher.identity, "relabel": str(relabel)}
+    course = Course(
+        _explained(teacher, train, objective, seed), _explained(teacher, validation, None, seed),
+        _explained(teacher, watched, objective, seed), metric, identity,
+    )  # fmt: skip
+    teacher.close()
+    gold = None
+    if lessons.has_gold:
+        gold = replace(
+            course, train=_explained(teacher, lessons.train, None, seed), identity={**identity, "gold": "only"}
+        )
+    labels = lessons.labels or ()
+    return Taught(
+        replace(lessons, notes=tuple(notes)), course, gold, references, max(1, round(median(lengths))),
+        [Pair("a", label) for label in labels], provenance, tuple(notes),
+    )  # fmt: skip
+
+
+def _answered(
+    teacher: LocalTeacher, records: Sequence[Record], labels: Sequence[str] | None, longest: int, *, again: bool
+) -> list[Record]:
+    """The records with an answer each: their own, or the teacher's where they have none, or all `again`."""
+    asked = [row for row, record in enumerate(records) if again or not has_answer(record)]
+    answers = dict(zip(asked, teacher.answers([records[row] for row in asked], labels, longest), strict=True))
+    found = []
+    for row, record in enumerate(records):
+        answer = answers.get(row, "")
+        if row not in answers:
+            found.append(record)
+        elif answer:
+            found.append(with_answer(record, answer))
+    return found
+
+
+def _explained(
+    teacher: LocalTeacher, records: Sequence[Record], objective: DistillationSpec | None, seed: int
+) -> list[Lesson]:
+    rows = [teacher.loaded.renderer.render(record) for record in records]
+    segments = [Segment(np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)) for row in rows]
+    said = teacher.teachings(segments, objective, seed) if objective else [None] * len(records)
+    return [
+        Lesson(record, segment.ids[segment.weights != 0], teaching)
+        for record, segment, teaching in zip(records, segments, said, strict=True)
+    ]

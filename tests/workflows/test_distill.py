@@ -1,0 +1,116 @@
+"""`distill` from prompts to a proven student: what it makes, asks once, refuses, and finds again after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import outcrop
+from outcrop.core.errors import UsageError
+from outcrop.models.loading import load_model
+from outcrop.store.teacher_cache import TeacherCache
+from outcrop.workflows.distill import DistillResult
+
+COLUMNS, TEMPLATE = "prompt=text,completion=label", "Message: {prompt}\\nIntent:"
+FAST = {"epochs": 2, "batch_size": 16, "learning_rate": 5e-3, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def teacher(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model, tuned on rows like those of the `rows` fixture."""
+    folder = tmp_path_factory.mktemp("teacher")
+    lines = [
+        json.dumps({"text": f"{number} {words} {number * 7 % 90}", "label": label})
+        for number in range(60)
+        for label, words in [
+            [("card", "my card has not arrived"), ("refund", "return the money"), ("fee", "a fee")][number % 3]
+        ]
+    ]
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    outcrop.tune(
+        base, [str(folder / "rows.jsonl")], str(folder / "model"), columns=COLUMNS, template=TEMPLATE, settings=FAST
+    )
+    return str(folder / "model")
+
+
+def distill(teacher: str, rows: str, to: Path, **more: Any) -> DistillResult:
+    settings = {**FAST, **more.pop("settings", {})}
+    return outcrop.distill(teacher, [rows], str(to), faster=0.01, settings=settings, **more)
+
+
+def prompts_of(rows: str, folder: Path) -> str:
+    """The rows without their answers."""
+    path = folder / "prompts.jsonl"
+    kept = [{"text": json.loads(line)["text"]} for line in Path(rows).read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return str(path)
+
+
+def test_prompts_alone_make_a_student_with_a_report(
+    teacher: str, rows: str, tmp_path: Path, outcrop_home: Path
+) -> None:
+    result = distill(teacher, prompts_of(rows, tmp_path), tmp_path / "out")
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {
+        "model.safetensors",
+        "outcrop.json",
+        "report.html",
+        "distillation.json",
+        "teacher.jsonl",
+        "test.jsonl",
+    } <= made
+    assert not list(tmp_path.glob("*.partial"))
+    card = json.loads((tmp_path / "out" / "outcrop.json").read_text())
+    assert card["kind"] == "distilled"
+    assert card["teacher"]["name"] == teacher
+    assert card["answers"]["of the data"] == 0
+    student = load_model(str(tmp_path / "out"))
+    assert sum(p.numel() for p in student.model.parameters()) == result.parameters
+    assert [system.name for system in result.evaluation.systems] == [
+        "teacher before tuning", "teacher", "student before", "student, distilled",
+    ]  # fmt: skip
+    assert result.facts.candidates
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Students" in page
+    assert result.student in result.verdict
+    assert any("agreement with the teacher" in note for note in result.notes)
+
+
+def test_labelled_rows_bring_the_student_of_the_data_alone(teacher: str, base: str, rows: str, tmp_path: Path) -> None:
+    chosen = {"divergence": "jensen_shannon", "gold_share": 0}
+    result = distill(teacher, rows, tmp_path / "out", relabel=True, objective=chosen, students=[base])
+    assert result.facts.divergence[1] < result.facts.divergence[0] / 2
+    assert result.facts.learnt
+    assert "student, answers of the data only" in [system.name for system in result.evaluation.systems]
+    assert result.facts.proof.metric == "accuracy"
+    assert 0 <= result.facts.proof.agreement.value <= 1
+    assert result.as_dict()["facts"]["target"] == {"within": 2.0, "faster": 0.01}
+    json.dumps(result.as_dict(), allow_nan=False)
+
+
+def test_a_teacher_is_asked_once(teacher: str, base: str, rows: str, tmp_path: Path, outcrop_home: Path) -> None:
+    first = distill(teacher, rows, tmp_path / "a", relabel=True, students=[base])
+    again = distill(teacher, rows, tmp_path / "b", relabel=True, students=[base], settings={"epochs": 1})
+    assert first.facts.teacher_calls > 0
+    assert again.facts.teacher_calls == 0
+    assert again.facts.teacher_calls_cached == first.facts.teacher_calls + first.facts.teacher_calls_cached
+    kinds = {holding.kind for holding in TeacherCache(outcrop_home / "teachers.db").holdings()}
+    assert kinds == {"answer", "signal"}
+
+
+def test_a_given_student_with_other_tokens_learns_from_answers(teacher: str, rows: str, tmp_path: Path) -> None:
+    result = distill(teacher, rows, tmp_path / "out", students=["bundled:gravel"], settings={"max_steps": 3})
+    assert result.student == "bundled:gravel"
+    assert "plain tuning on the teacher's answers" in result.facts.method
+    torch.testing.assert_close(load_model(str(tmp_path / "out")).model.config.vocab_size, 8192)
+
+
+def test_what_is_wrong_is_said_before_any_work(teacher: str, rows: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean: divergence"):
+        distill(teacher, rows, tmp_path / "out", objective={"divergance": "forward_kl"})
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("*.partial"))
