@@ -1,8 +1,8 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, distill, evaluate, generate,
-stream, batch, check_data, prepare, synthesise, split_data, anonymise, compare_data, find_bias, describe_data, demo. They
-are imported on first use, so that `import outcrop` is light.
+stream, batch, check_data, prepare, synthesise, split_data, anonymise, compare_data, find_bias, describe_data, demo.
+They are imported on first use, so that `import outcrop` is light.
 """
 
 from __future__ import annotations

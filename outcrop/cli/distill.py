@@ -30,7 +30,10 @@ from outcrop.core.errors import UsageError
 PANEL = "Teacher and student"
 
 TeacherOption = Annotated[
-    str, typer.Option("--teacher", metavar="MODEL", help=f"The model that is learnt from: {MODEL_WORDS}.")
+    str,
+    typer.Option(
+        "--teacher", metavar="MODEL", help=f"Who is learnt from: {MODEL_WORDS}, openai:MODEL@URL, bedrock:MODEL."
+    ),
 ]
 StudentOption = Annotated[
     list[str] | None,
@@ -75,6 +78,26 @@ ObjectiveOption = Annotated[
     ),
 ]
 
+InstructionOption = Annotated[
+    str,
+    typer.Option(
+        "--instruction",
+        metavar="TEXT",
+        rich_help_panel=PANEL,
+        help="A system message for a remote teacher; students learn to do without it.",
+    ),
+]
+RemoteOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--remote",
+        metavar="NAME=VALUE",
+        rich_help_panel=PANEL,
+        help="Of a remote teacher: together, per_minute, tries, timeout_s, temperature, input_price, output_price, "
+        "spend_cap.",
+    ),
+]
+
 
 @with_hyperparameters
 def distill(
@@ -89,6 +112,8 @@ def distill(
     relabel: RelabelOption = False,
     trim: TrimOption = True,
     objective: ObjectiveOption = None,
+    instruction: InstructionOption = "",
+    remote: RemoteOption = None,
     validation: ValidationOption = None,
     test: TestOption = None,
     columns: MapOption = "",
@@ -110,7 +135,8 @@ def distill(
     run(
         "distill", output, verbose, detach=detach,
         teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
-        relabel=relabel, trim=trim, objective=dict(_pair(text) for text in objective or []),
+        relabel=relabel, trim=trim, objective=_pairs("--objective", objective), instruction=instruction,
+        remote=_pairs("--remote", remote),
         validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
         columns=columns, template=template, roles=roles, format=record_format,
@@ -118,8 +144,9 @@ def distill(
     )  # fmt: skip
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"--objective {text!r} is not of the form name=value.", "Example: --objective temperature=2")
-    return name.strip().replace("-", "_"), value.strip()
+def _pairs(flag: str, texts: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts or []]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"{flag} {name!r} is not of the form name=value.", f"Write for instance {flag} NAME=2.")
+    return {name.strip().replace("-", "_"): value.strip() for name, _, value in pairs}

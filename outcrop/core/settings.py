@@ -27,6 +27,16 @@ def processor_jobs() -> int:
     return int(given) if given.isdigit() else 1
 
 
+def openai_key() -> str:
+    """OPENAI_API_KEY: the key for remote teachers behind an OpenAI-compatible endpoint."""
+    return os.environ.get("OPENAI_API_KEY", "")
+
+
+def aws() -> dict[str, str]:
+    """The AWS_ variables: keys and region of remote teachers on Bedrock, under the names that AWS gives them."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
 def threads() -> int:
     """OUTCROP_THREADS: threads for numerical work (default: the processors this process may use)."""
     given = os.environ.get("OUTCROP_THREADS", "")

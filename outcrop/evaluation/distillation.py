@@ -64,7 +64,7 @@ class DistillationFacts(JsonReady):
 
     latency, throughput: the teacher's time over the student's, measured in turns on the same prompts;
     divergence: from the teacher in nats per token on held-out rows, before and after; None by sequences alone, where
-    `learnt` compares the loss on the teacher's answers; ladder: what each step from teacher to student did.
+    that of the loss on the teacher's answers; over_network: the teacher's times hold its network, too.
     """
 
     target: Target
@@ -81,6 +81,12 @@ class DistillationFacts(JsonReady):
     divergence_name: str
     teacher_calls: int
     teacher_calls_cached: int
+    over_network: bool = False
+
+    @property
+    def target_met(self) -> bool:
+        """Whether the loss is shown to be small and the student measured to be fast, and it learnt from its teacher."""
+        return self.learnt and self.proof.shown and self.fast_enough
 
     @property
     def fast_enough(self) -> bool:
@@ -96,11 +102,13 @@ class DistillationFacts(JsonReady):
         )
         lost = f"{points} lower than the teacher" if proof.loss > 0 else "as good as the teacher"
         lost = f"{100 * -proof.loss:.1f} points higher than the teacher" if proof.loss < 0 else lost
+        if self.over_network:
+            speed += ", the teacher's network included"
         bound = f"at most {100 * proof.bound:.1f} lower with 95 % confidence"
         said = f"{self.student}: {speed}; {lost}, {bound}, on {proof.rows:,} rows."
         if not self.learnt:
             return f"This distillation did nothing: the student is no nearer to its teacher than before. {said}"
-        if proof.shown and self.fast_enough:
+        if self.target_met:
             return f"Target met. {said}"
         missed = []
         if not proof.shown:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from outcrop.core import settings as environment
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
-from outcrop.core.files import write_json
+from outcrop.core.files import write_atomic, write_json
 from outcrop.core.invocation import repeatable
-from outcrop.data.certificate import lines
+from outcrop.data.certificate import line_of
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import answer_text
 from outcrop.evaluation.distillation import DistillationFacts, Target
 from outcrop.evaluation.results import EvaluationResult
+from outcrop.generation.remote import RemoteChat, RemoteSpec, is_remote
 from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.saving import save_card
@@ -34,7 +35,7 @@ from outcrop.workflows.saving import base_of, save_description, save_model
 from outcrop.workflows.student_search import Found, Search
 from outcrop.workflows.student_training import Trained, described, quietly, train_student
 from outcrop.workflows.students import Student, from_teacher, given
-from outcrop.workflows.teachers import LocalTeacher, longest_label, open_cache
+from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, longest_label, open_cache
 from outcrop.workflows.teaching import Taught, taught
 
 AUTO = "auto"
@@ -42,6 +43,8 @@ TEACHER_ROWS = "teacher.jsonl"
 """The teacher's answers as a data set, in the target."""
 LONGEST_ANSWER = 256
 """Tokens of an open answer of the teacher, where the rows have none to go by."""
+PROBED_ROWS = 50
+"""Rows on which tokenizers are compared."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def distill(
     test: Sequence[str] = (),
     relabel: bool = False,
     trim: bool = True,
+    instruction: str = "",
     objective: Mapping[str, Any] | None = None,
+    remote: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     sources: Mapping[str, str] | None = None,
     columns: str = "",
@@ -93,44 +98,103 @@ def distill(
 ) -> DistillResult:
     """Find, train and measure the best student that is `faster` times as fast as the teacher, and save it at `to`.
 
-    data: prompts, with or without answers; relabel: the teacher answers rows that have an answer, too, and their own is
-    kept for the student of the answers alone that every other is compared with. students: model names, or "auto" for
-    the teacher cut in many ways. within: points of the metric that may be lost. objective: fields of DistillationSpec.
+    teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
+    relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
+    students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost.
+    instruction: a system message for a remote teacher. objective, remote: fields of DistillationSpec and RemoteSpec.
     Raises UserErrors for what the user can mend, before training; nothing is left at `to` unless all went well.
     """
     torch.set_num_threads(environment.threads())
-    spec, wanted = parse_settings(settings or {}), DistillationSpec.parse(objective or {})
-    if spec.method != "full":
-        raise UsageError(f"A student is a whole model, which method {spec.method} does not make.", "Use --method full.")
-    if spec.label_smoothing:
-        raise UsageError("A teacher's distribution is not smoothed.", "Leave --label-smoothing out.")
-    named = [name for name in students if name != AUTO]
-    for name in (teacher, *named):
-        find_model(name)
-    inputs = (teacher, *named, *data, *validation, *test)
+    asked = _Asked(
+        parse_settings(settings or {}), DistillationSpec.parse(objective or {}), RemoteSpec.parse(remote or {}),
+        instruction, [name for name in students if name != AUTO],
+    )  # fmt: skip
+    asked.check(teacher, cut_up=AUTO in students)
+    inputs = (*([] if is_remote(teacher) else [teacher]), *asked.students, *data, *validation, *test)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
-        listener({"event": "stage", "title": "Reading the rows and the teacher"})
-        master = LocalTeacher(load_model(teacher), open_cache(), listener)
-        source = _as_the_teacher_reads(
-            Source(tuple(data), columns, template, roles, format, drop_bad_rows), master.loaded
-        )
-        known = master.loaded.folder.card.get("labels") or ()
+        listener({"event": "stage", "title": "Reading the rows and the models"})
+        models = asked.open(teacher, listener)
+        source = models.as_read_before(Source(tuple(data), columns, template, roles, format, drop_bad_rows))
         lessons = gather_lessons(
-            source, validation, test, folder, listener, seed=spec.seed, known_labels=known,
-            validation_share=spec.eval_percentage / 100,
+            source, validation, test, folder, listener, seed=asked.spec.seed, known_labels=models.known_labels,
+            validation_share=asked.spec.eval_percentage / 100,
         )  # fmt: skip
-        others = [load_model(name) for name in named]
-        context = min(spec.max_length or 1 << 30, *(loaded.context for loaded in (master.loaded, *others)))
-        longest = _longest(master.loaded, lessons)
-        renderers = [loaded.renderer for loaded in (master.loaded, *others)]
-        lessons = usable(lessons, renderers, context, longest, listener, drop=drop_bad_rows)
-        learnt = taught(master, lessons, wanted, longest, relabel=relabel, seed=spec.seed, listener=listener)
-        wanted = wanted.resolved(own_answers=learnt.provenance["of the data"] > 0)
-        job = _Job(to, folder, Target(within, faster), spec, dict(sources or {}), wanted, source, listener)
-        result = job.run(master, learnt, [given(name, master.loaded, lessons.train[:50]) for name in named],
-                         cut_up=AUTO in students, trim=trim, longest=longest)  # fmt: skip
+        longest = _longest(models.reader, lessons)
+        lessons = usable(lessons, models.readers, asked.context(models), longest, listener, drop=drop_bad_rows)
+        learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
+                        seed=asked.spec.seed, listener=listener)  # fmt: skip
+        wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
+        job = _Job(to, folder, Target(within, faster), asked.spec, dict(sources or {}), wanted, source, listener)
+        result = job.run(models, learnt, cut_up=AUTO in students, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
+
+
+class _Models(NamedTuple):
+    """The teacher and the students that were named; reader: whose renderer and card say how rows are read: the
+    teacher's own, or the first student's where the teacher is remote."""
+
+    teacher: Teacher
+    reader: LoadedModel
+    named: list[LoadedModel]
+
+    @property
+    def readers(self) -> list[Any]:
+        """The renderers of all models here."""
+        return [loaded.renderer for loaded in (self.reader, *self.named)]
+
+    @property
+    def known_labels(self) -> Sequence[str]:
+        """What a local teacher was trained to answer."""
+        return self.teacher.loaded.folder.card.get("labels") or () if self.teacher.loaded else ()
+
+    def as_read_before(self, source: Source) -> Source:
+        """The rows read as the reader's own were, where nothing else is said and they are no split's."""
+        stored = self.reader.folder.card.get("source")
+        is_folder = len(source.paths) == 1 and Path(source.paths[0]).is_dir()
+        if source.mapping() or source.format or is_folder or not isinstance(stored, dict):
+            return source
+        return Source(source.paths, **stored, drop_bad_rows=source.drop_bad_rows)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user asks for, checked."""
+
+    spec: TrainingSpec
+    objective: DistillationSpec
+    remote: RemoteSpec
+    instruction: str
+    students: list[str]
+
+    def check(self, teacher: str, *, cut_up: bool) -> None:
+        """Raises UsageError or ModelError for what can be seen to be wrong without reading any data."""
+        if self.spec.method != "full":
+            wrong = f"A student is a whole model, which method {self.spec.method} does not make."
+            raise UsageError(wrong, "Use --method full.")
+        if self.spec.label_smoothing:
+            raise UsageError("A teacher's distribution is not smoothed.", "Leave --label-smoothing out.")
+        if not is_remote(teacher):
+            find_model(teacher)
+            if self.instruction:
+                raise UsageError("An instruction is for remote teachers.", "Put it into --template.")
+        elif cut_up:
+            raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
+        for name in self.students:
+            find_model(name)
+
+    def open(self, teacher: str, listener: Listener) -> _Models:
+        """Load the models. Raises UsageError where a remote teacher lacks a key."""
+        named = [load_model(name) for name in self.students]
+        if is_remote(teacher):
+            chat = RemoteChat(teacher, self.remote)
+            return _Models(RemoteTeacher(chat, open_cache(), listener, instruction=self.instruction), named[0], named)
+        local = LocalTeacher(load_model(teacher), open_cache(), listener)
+        return _Models(local, local.loaded, named)
+
+    def context(self, models: _Models) -> int:
+        """The longest row that every model can be given."""
+        return min(self.spec.max_length or 1 << 30, *(loaded.context for loaded in (models.reader, *models.named)))
 
 
 @dataclass(frozen=True)
@@ -146,35 +210,37 @@ class _Job:
     source: Source
     listener: Listener
 
-    def run(
-        self, master: LocalTeacher, learnt: Taught, students: list[Student], *, cut_up: bool, trim: bool, longest: int
-    ) -> DistillResult:
+    def run(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> DistillResult:
         """Search, train the best, save it, measure everything."""
-        course = learnt.course
-        if cut_up:
-            self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
-            seen = [lesson.answered for lesson in (*course.train, *course.validation)]
-            students = students + from_teacher(master.loaded, [*seen, *learnt.label_rows], trimmed=trim)
-        search = Search(self.target, course, self.spec, self.sources, self.objective, self.folder / RUN / SEARCH,
-                        self.listener)  # fmt: skip
-        found = search.find(students, master.loaded, [lesson.answered for lesson in course.validation],
-                            learnt.typical_tokens)  # fmt: skip
+        found = self._search(models, learnt, cut_up=cut_up, trim=trim, longest=longest)
         objective = self.objective if found.student.new_ids is not None else None
         self.listener({"event": "stage", "title": f"Training {found.student.name}"})
         trained = train_student(
-            found.student, course, self.spec, self.sources, objective, self.folder / RUN, self.listener
+            found.student, learnt.course, self.spec, self.sources, objective, self.folder / RUN, self.listener
         )
         baseline = self._baseline(found.student, learnt)
-        self._save(trained, found, learnt, master, objective)
-        columns = Columns(master, found.student.make(), baseline, str(self.folder))
+        self._save(trained, found, learnt, models.teacher, objective)
+        columns = Columns(models.teacher, found.student.make(), baseline, str(self.folder), longest)
         evaluation, facts = prove(columns, learnt, found, trained, self.target, objective, self.spec.seed, self.folder,
                                   self.listener)  # fmt: skip
         parameters = sum(p.numel() for p in trained.loaded.model.parameters())
-        met = facts.learnt and facts.proof.shown and facts.fast_enough
         return DistillResult(
-            self.to, facts.verdict, met, found.student.name, parameters, trained.outcome.minutes, learnt.notes,
-            str(Path(self.to) / "report.html"), facts, evaluation,
+            self.to, facts.verdict, facts.target_met, found.student.name, parameters, trained.outcome.minutes,
+            learnt.notes, str(Path(self.to) / "report.html"), facts, evaluation,
         )  # fmt: skip
+
+    def _search(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> Found:
+        teacher, course = models.teacher, learnt.course
+        sample = [lesson.answered for lesson in course.train[:PROBED_ROWS]]
+        students = [given(loaded.folder.name, teacher.loaded, sample) for loaded in models.named]
+        if cut_up and teacher.loaded is not None:
+            self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
+            seen = [lesson.answered for lesson in (*course.train, *course.validation)]
+            students += from_teacher(teacher.loaded, [*seen, *learnt.label_rows], trimmed=trim)
+        search = Search(self.target, course, self.spec, self.sources, self.objective, self.folder / RUN / SEARCH,
+                        self.listener)  # fmt: skip
+        prompts = [lesson.answered for lesson in course.validation]
+        return search.find(students, teacher, prompts, learnt.typical_tokens, longest)
 
     def _baseline(self, student: Student, learnt: Taught) -> LoadedModel | None:
         """The same student on the rows' own answers alone: is the teacher worth anything?"""
@@ -191,38 +257,29 @@ class _Job:
         return load_model(str(folder / "model"))
 
     def _save(
-        self, trained: Trained, found: Found, learnt: Taught, master: LocalTeacher, objective: DistillationSpec | None
+        self, trained: Trained, found: Found, learnt: Taught, teacher: Teacher, objective: DistillationSpec | None
     ) -> None:
         """The model folder, its card, and the teacher's answers as a data set."""
         save_model(self.folder, trained.loaded, trained.engine, trained.resolved)
         write_metrics(self.folder / RUN, read_journal(self.folder / RUN / "journal.jsonl"))
-        after = trained.outcome.after
+        after, local = trained.outcome.after, teacher.loaded
         assert after is not None, "a student always has validation rows"
+        known = {**(base_of(local.folder) or {}), "licence": local.folder.card.get("licence")} if local else {}
         card = {
             "kind": "distilled", "source": self.source.as_dict(), **card_of(learnt.lessons),
-            "teacher": base_of(master.loaded.folder), "student": {"name": found.student.name,
-            "origin": found.student.origin}, "objective": described(objective), "minutes": trained.outcome.minutes,
+            "teacher": {"name": teacher.name, **known},
+            "student": {"name": found.student.name, "origin": found.student.origin},
+            "objective": described(objective), "minutes": trained.outcome.minutes, "answers": learnt.provenance,
             "metrics": {"validation_loss": after.loss, "exact_match": after.exact_match},
-            "answers": learnt.provenance,
         }  # fmt: skip
         save_description(self.folder, trained.loaded, trained.resolved, card)
-        answered = [lesson.answered for lesson in learnt.course.train]
-        (self.folder / TEACHER_ROWS).write_text("".join(lines(answered)), encoding="utf-8")
+        write_atomic(self.folder / TEACHER_ROWS, "".join(line_of(lesson.answered) for lesson in learnt.course.train))
 
 
-def _as_the_teacher_reads(source: Source, teacher: LoadedModel) -> Source:
-    """The rows read as the teacher's own were, where nothing else is said and they are no split's."""
-    stored = teacher.folder.card.get("source")
-    is_folder = len(source.paths) == 1 and Path(source.paths[0]).is_dir()
-    if source.mapping() or source.format or is_folder or not isinstance(stored, dict):
-        return source
-    return Source(source.paths, **stored, drop_bad_rows=source.drop_bad_rows)
-
-
-def _longest(teacher: LoadedModel, lessons: Lessons) -> int:
+def _longest(reader: LoadedModel, lessons: Lessons) -> int:
     """Tokens that an answer may have."""
     if lessons.labels:
-        return longest_label(teacher, lessons.labels)
+        return longest_label(reader, lessons.labels)
     rows = [*lessons.train, *lessons.validation, *lessons.test]
-    own = [len(teacher.renderer.answer(row, answer_text(row))) for row in rows if has_answer(row)]
+    own = [len(reader.renderer.answer(row, answer_text(row))) for row in rows if has_answer(row)]
     return max(own, default=LONGEST_ANSWER)

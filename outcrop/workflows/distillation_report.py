@@ -12,10 +12,14 @@ import numpy as np
 from outcrop.core.errors import ModelError
 from outcrop.core.events import Listener
 from outcrop.core.files import write_json
+from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
-from outcrop.core.statistics import non_inferiority, wilson
+from outcrop.core.statistics import non_inferiority, ratio_of_medians, wilson
+from outcrop.data.records import answer_text, prompt_text
 from outcrop.evaluation.assessment import assess
-from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Target
+from outcrop.evaluation.comparison import Answered
+from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Speed, Target
+from outcrop.evaluation.metrics.metric import Example
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.models.folder import find_model
@@ -27,7 +31,7 @@ from outcrop.workflows.measure import System, TestRows, account, ask, longest_an
 from outcrop.workflows.speed import faster, race
 from outcrop.workflows.student_search import Found, on_front, quality_of
 from outcrop.workflows.student_training import Trained
-from outcrop.workflows.teachers import LocalTeacher
+from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher
 from outcrop.workflows.teaching import Taught
 from outcrop.workflows.test_set import is_sealed, opened
 
@@ -44,10 +48,11 @@ class Columns(NamedTuple):
     """What is measured: the teacher, the student before training, the same student without the teacher where there is
     one, and the folder of the distilled one, from which it is loaded as it will be served."""
 
-    teacher: LocalTeacher
+    teacher: Teacher
     before: LoadedModel
     gold: LoadedModel | None
     folder: str
+    longest: int
 
 
 def prove(
@@ -62,20 +67,21 @@ def prove(
     data = opened(learnt.lessons.test_paths, len(rows.records), "distill", columns.teacher.name, sealed=sealed)
     parameters = account(systems, rows)
     answered = [measure(system, rows, listener, seed=seed) for system in systems]
+    if isinstance(columns.teacher, RemoteTeacher):
+        answered.insert(0, _from_afar(columns.teacher, rows, columns.longest))
     result = assess("Teacher and student", data, answered, candidate=STUDENT, baseline=TEACHER, seed=seed)
     result = replace(result, notes=(*result.notes, *learnt.notes))
     listener({"event": "stage", "title": "Timing teacher and student in turns"})
-    timings = race({TEACHER: load_model(columns.teacher.name), STUDENT: student}, rows.records[:RACED_PROMPTS],
-                   longest_answer(student, rows), listener)  # fmt: skip
-    latency, throughput = faster(timings[TEACHER], timings[STUDENT], seed=seed)
+    speeds = _raced(columns, student, rows, seed, listener)
     before, after = trained.distance
     facts = DistillationFacts(
         target=target, method=_method(objective), teacher=columns.teacher.name, student=found.student.name,
         candidates=tuple(_with_final_quality(found, trained, learnt)),
-        proof=_proof(result, target, seed), latency=latency, throughput=throughput,
-        speeds={name: timing.speed for name, timing in timings.items()}, divergence=trained.distance,
+        proof=_proof(result, target, seed), latency=speeds.latency, throughput=speeds.throughput,
+        speeds=speeds.medians, divergence=trained.distance,
         learnt=after < max(NEAR, before * (1 - NOTHING_LEARNT)), divergence_name=_distance_name(objective),
         teacher_calls=columns.teacher.asked, teacher_calls_cached=columns.teacher.cached,
+        over_network=isinstance(columns.teacher, RemoteTeacher),
     )  # fmt: skip
     if not facts.learnt:
         listener({"event": "warning", "code": "nothing-learnt", "message": facts.verdict})
@@ -97,15 +103,50 @@ def _systems(
     def asked(name: str, described: str, loaded: LoadedModel, minutes: float | None = None) -> System:
         return System.of(name, described, loaded, ask(loaded, rows, 0, seed), minutes)
 
-    teacher = load_model(columns.teacher.name)
-    base = _base_of(teacher)
-    if base is not None:
-        yield asked(PROMPTED, f"{base.folder.name}, which the teacher was tuned from", base)
-    yield asked(TEACHER, columns.teacher.name, teacher)
+    if isinstance(columns.teacher, LocalTeacher):
+        teacher = load_model(columns.teacher.name)
+        base = _base_of(teacher)
+        if base is not None:
+            yield asked(PROMPTED, f"{base.folder.name}, which the teacher was tuned from", base)
+        yield asked(TEACHER, columns.teacher.name, teacher)
     yield asked(BEFORE, f"{found.student.name}, not trained yet", columns.before)
     if columns.gold is not None:
         yield asked(GOLD, f"{found.student.name}, the same training without the teacher", columns.gold)
     yield asked(STUDENT, f"{found.student.name}, {trained.outcome.steps:,} steps", student, trained.outcome.minutes)
+
+
+class _Speeds(NamedTuple):
+    latency: Estimate
+    throughput: Estimate
+    medians: dict[str, Speed]
+
+
+def _raced(columns: Columns, student: LoadedModel, rows: TestRows, seed: int, listener: Listener) -> _Speeds:
+    """Teacher and student in turns; of a remote teacher the times that its answers to these prompts took."""
+    records, tokens = rows.records[:RACED_PROMPTS], longest_answer(student, rows)
+    if isinstance(columns.teacher, RemoteTeacher):
+        own = race({STUDENT: student}, records, tokens, listener)[STUDENT]
+        theirs = columns.teacher.speed(records, columns.longest)
+        ms = np.array([1000 * reply.seconds for reply in columns.teacher.replies(records, columns.longest)])
+        ratio = own.speed.rows_per_s / theirs.rows_per_s
+        throughput = Estimate(ratio, None, None, len(records), "no interval: the teacher's rate is its latency's")
+        return _Speeds(ratio_of_medians(ms, own.ms, seed=seed), throughput, {TEACHER: theirs, STUDENT: own.speed})
+    timings = race({TEACHER: load_model(columns.teacher.name), STUDENT: student}, records, tokens, listener)
+    found = faster(timings[TEACHER], timings[STUDENT], seed=seed)
+    return _Speeds(*found, {name: timing.speed for name, timing in timings.items()})
+
+
+def _from_afar(teacher: RemoteTeacher, rows: TestRows, longest: int) -> Answered:
+    """A remote teacher's answers to the test rows; where a test row was answered by it, they were asked before."""
+    replies = teacher.replies(rows.records, longest)
+    examples = [
+        Example(prompt_text(record), (answer_text(record).strip(),), reply.text.strip(), rows.labels)
+        for record, reply in zip(rows.records, replies, strict=True)
+    ]
+    return Answered(
+        TEACHER, f"{teacher.name}, times with its network", tuple(examples), tuple(r.output_tokens for r in replies),
+        tuple(1000 * r.seconds for r in replies), tuple(r.finished for r in replies),
+    )  # fmt: skip
 
 
 def _base_of(teacher: LoadedModel) -> LoadedModel | None:

@@ -11,11 +11,12 @@ from typing import Any
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener
 from outcrop.core.files import write_atomic
-from outcrop.data.certificate import CERTIFICATE, lines, open_split
+from outcrop.data.certificate import CERTIFICATE, line_of, open_split
+from outcrop.data.draw import SplitSpec
 from outcrop.data.labels import label_set
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import Record, answer_text
-from outcrop.data.split import SplitSpec, split
+from outcrop.data.split import split
 from outcrop.models.fitting import fit_prompts
 from outcrop.models.rendering import Renderer
 from outcrop.workflows.parts import warn_of_leaks
@@ -78,7 +79,7 @@ def gather_lessons(
         drawn = split(train, SplitSpec(seed=seed, validation=shares["validation"], test=shares["test"]))
         train, held, tested = drawn.train, held or drawn.validation, tested or drawn.test
     if not test:
-        write_atomic(folder / TEST_FILE, "".join(lines(tested)))
+        write_atomic(folder / TEST_FILE, "".join(map(line_of, tested)))
         test = [str(folder / TEST_FILE)]
         notes.append(f"{len(tested):,} of the rows were held out as test, none almost equal to one that was learnt.")
     if len(train) < FEWEST:

@@ -15,13 +15,13 @@ from outcrop.core.results import Estimate
 from outcrop.core.statistics import wilson
 from outcrop.data.records import Record
 from outcrop.evaluation.distillation import Candidate, Speed, Target, pareto_front
-from outcrop.models.loading import LoadedModel
 from outcrop.training.batches import BatchPlan
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.speed import race
 from outcrop.workflows.student_training import Course, quietly, train_student
 from outcrop.workflows.students import Student
+from outcrop.workflows.teachers import RemoteTeacher, Teacher
 
 TIMED_PROMPTS, TIMED_ROUNDS = 12, 3
 MOST_TRIED = 4
@@ -50,10 +50,15 @@ class Search:
     folder: Path
     listener: Listener
 
-    def find(self, students: Sequence[Student], teacher: LoadedModel, prompts: Sequence[Record], tokens: int) -> Found:
-        """Time, drop, halve. What was found is kept in the folder, so that a search that goes on goes the same way."""
+    def find(
+        self, students: Sequence[Student], teacher: Teacher, prompts: Sequence[Record], tokens: int, longest: int
+    ) -> Found:
+        """Time, drop, halve. What was found is kept in the folder, so that a search that goes on goes the same way.
+
+        tokens: of a usual answer; longest: of the longest, as a remote teacher was asked.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        candidates = self._timed(students, teacher, prompts[:TIMED_PROMPTS], tokens)
+        candidates = self._timed(students, teacher, prompts[:TIMED_PROMPTS], tokens, longest)
         by_name = {student.name: student for student in students}
         chosen = [by_name[name] for name in self._tried(candidates)]
         for number, share in enumerate(RUNGS):
@@ -75,14 +80,19 @@ class Search:
         return Found(winner, list(candidates.values()))
 
     def _timed(
-        self, students: Sequence[Student], teacher: LoadedModel, prompts: Sequence[Record], tokens: int
+        self, students: Sequence[Student], teacher: Teacher, prompts: Sequence[Record], tokens: int, longest: int
     ) -> dict[str, Candidate]:
         kept = self.folder / "speeds.json"
         if not kept.exists():
             self.listener({"event": "stage", "title": f"Timing {len(students)} shapes of students before any training"})
-            models = {TEACHER: teacher} | {student.name: student.make() for student in students}
+            models = {student.name: student.make() for student in students}
+            if teacher.loaded is not None:
+                models = {TEACHER: teacher.loaded, **models}
             timings = race(models, prompts, tokens, self.listener, stops=False, rounds=TIMED_ROUNDS)
-            write_json(kept, {name: timing.speed.as_dict() for name, timing in timings.items()})
+            measured = {name: timing.speed for name, timing in timings.items()}
+            if isinstance(teacher, RemoteTeacher):
+                measured[TEACHER] = teacher.speed(prompts, longest)
+            write_json(kept, {name: speed.as_dict() for name, speed in measured.items()})
         speeds = {name: Speed.from_dict(values) for name, values in json.loads(kept.read_text("utf-8")).items()}
         base = speeds[TEACHER]
         return {

@@ -50,9 +50,11 @@ class Lesson(NamedTuple):
     teaching: Teaching | None
 
 
-def given(name: str, teacher: LoadedModel, sample: Sequence[Record]) -> Student:
-    """A student that the user names. Its tokenizer is the teacher's if it has the same tokens, and makes the same of
-    the sample's rows, which probes more than sizes would."""
+def given(name: str, teacher: LoadedModel | None, sample: Sequence[Record]) -> Student:
+    """A student that the user names; teacher: None where it is remote. Its tokenizer is the teacher's if it has the
+    same tokens, and makes the same of the sample's rows, which probes more than sizes would."""
+    if teacher is None:
+        return Student(name, lambda: load_model(name), None, name)
     loaded = load_model(name)
     own, theirs = loaded.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
     alike = own == theirs and all(

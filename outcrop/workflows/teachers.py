@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from statistics import median
 
 import numpy as np
 
 from outcrop.core import settings as environment
 from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
 from outcrop.core.events import Listener
-from outcrop.data.records import Pair, Record
+from outcrop.data.prompts import has_answer
+from outcrop.data.records import Conversation, Message, Pair, Record
+from outcrop.evaluation.distillation import Speed
 from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.remote import Answer, RemoteChat
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.store.teacher_cache import TeacherCache, key_of
 from outcrop.training.distillation.packing import pack, unpack
@@ -127,11 +130,76 @@ class LocalTeacher:
         return self._engine
 
 
+class RemoteTeacher:
+    """A model behind an endpoint. It gives answers alone; each is kept the moment it is there, for it was paid for.
+
+    instruction: a system message for the teacher, which students never see: they learn to do without it.
+    """
+
+    loaded = None
+
+    def __init__(self, chat: RemoteChat, cache: TeacherCache, listener: Listener, *, instruction: str = "") -> None:
+        self.name = self.identity = f"{chat.model.provider}:{chat.model.model}@{chat.model.url}"
+        self.asked, self.cached = 0, 0
+        self._chat, self._cache, self._listener, self._instruction = chat, cache, listener, instruction
+
+    def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
+        """An answer to each record's prompt; None for one that did not end, or is no label where there are labels."""
+        found = [answer.text.strip() if answer.finished else None for answer in self.replies(records, longest)]
+        return [answer if labels is None or answer in labels else None for answer in found]
+
+    def replies(self, records: Sequence[Record], longest: int) -> list[Answer]:
+        """What it answered to each record, with tokens and seconds. Raises as RemoteChat does."""
+        asked = [self._turns(record) for record in records]
+        told = {"tokens": longest, "temperature": self._chat.spec.temperature}
+        keys = [
+            key_of(kind="reply", teacher=self.identity, turns=[[turn.role, turn.content] for turn in turns], **told)
+            for turns in asked
+        ]
+        found = self._cache.get(keys)
+        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in found}
+        missing = sorted(first.values())
+        self.asked, self.cached = self.asked + len(missing), self.cached + len(keys) - len(missing)
+        if missing:
+            self._tell_cost([asked[row] for row in missing], longest)
+
+        def keep(number: int, answer: Answer) -> None:
+            content = json.dumps(answer._asdict(), ensure_ascii=False).encode()
+            found[keys[missing[number]]] = content
+            self._cache.put({keys[missing[number]]: content}, kind="reply", teacher=self.identity)
+            done = len(keys) - len(missing) + sum(keys[row] in found for row in missing)
+            self._listener({"event": "progress", "title": "Teacher answers", "done": done, "total": len(keys)})
+
+        self._chat.ask([asked[row] for row in missing], longest, keep)
+        return [Answer(**json.loads(found[key])) for key in keys]
+
+    def speed(self, records: Sequence[Record], longest: int) -> Speed:
+        """As its users see it, network included; nothing is known of its size."""
+        seconds = median(reply.seconds for reply in self.replies(records, longest))
+        return Speed(1000 * seconds, self._chat.spec.together / seconds, 0, 0.0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _tell_cost(self, conversations: Sequence[Sequence[Message]], longest: int) -> None:
+        cost, spec = self._chat.estimate(conversations, longest), self._chat.spec
+        priced = spec.input_price is not None or spec.output_price is not None
+        money = f"{cost:.2f} USD at most" if priced else "its price is not known: give input_price and output_price"
+        message = f"{self.name} will be asked {len(conversations):,} times; {money}."
+        self._listener({"event": "warning", "code": "remote-teacher", "message": message})
+
+    def _turns(self, record: Record) -> list[Message]:
+        turns = [Message("user", record.prompt)] if isinstance(record, Pair) else []
+        if isinstance(record, Conversation):
+            turns = list(record.messages[:-1] if has_answer(record) else record.messages)
+        if self._instruction and turns[0].role == "system":
+            return [Message("system", f"{self._instruction}\n\n{turns[0].content}"), *turns[1:]]
+        return [*([Message("system", self._instruction)] if self._instruction else []), *turns]
+
+
+Teacher = LocalTeacher | RemoteTeacher
+
+
 def longest_label(loaded: LoadedModel, labels: Sequence[str]) -> int:
     """Tokens of the longest label."""
     return max(len(loaded.renderer.answer(Pair("a", label), label)) for label in labels)
-
-
-def licence_of(loaded: LoadedModel) -> Any:
-    """What the teacher's card says its licence is."""
-    return loaded.folder.card.get("licence")

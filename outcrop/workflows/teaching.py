@@ -13,12 +13,13 @@ from outcrop.core.errors import DataError
 from outcrop.core.events import Listener
 from outcrop.data.prompts import has_answer, with_answer
 from outcrop.data.records import Pair, Record, answer_text
+from outcrop.models.rendering import Renderer
 from outcrop.training.distillation.spec import DistillationSpec
-from outcrop.training.layout import Segment
+from outcrop.training.layout import Segment, Teaching
 from outcrop.workflows.lessons import Lessons
 from outcrop.workflows.student_training import WATCHED_LESSONS, Course
 from outcrop.workflows.students import Lesson
-from outcrop.workflows.teachers import LocalTeacher
+from outcrop.workflows.teachers import LocalTeacher, Teacher
 
 SHORT_ANSWER_TOKENS = 32
 
@@ -40,8 +41,8 @@ class Taught:
 
 
 def taught(
-    teacher: LocalTeacher, lessons: Lessons, objective: DistillationSpec, longest: int, *, relabel: bool, seed: int,
-    listener: Listener,
+    teacher: Teacher, renderer: Renderer, lessons: Lessons, objective: DistillationSpec, longest: int, *, relabel: bool,
+    seed: int, listener: Listener,
 ) -> Taught:  # fmt: skip
     """Ask the teacher for the answers that are missing (all, to relabel) and for its word on every answer.
 
@@ -56,8 +57,8 @@ def taught(
     for name, given, kept in (("training", lessons.train, train), ("test", lessons.test, references)):
         if len(kept) < len(given):
             notes.append(
-                f"{len(given) - len(kept):,} of {len(given):,} {name} rows are left out: the teacher's answer did not "
-                f"end within {longest:,} tokens."
+                f"{len(given) - len(kept):,} of {len(given):,} {name} rows are left out: the teacher's answer did "
+                f"not end within {longest:,} tokens, or is none of the labels."
             )
             listener({"event": "warning", "code": "cut-answers", "message": notes[-1]})
     if not (train and validation and references):
@@ -66,19 +67,20 @@ def taught(
     provenance = {"teacher": teacher.name, "by the teacher": len(train) - own, "of the data": own}
     if not lessons.tested_on_gold:
         notes.append("Test rows have no answers of their own: scores are agreement with the teacher's.")
-    listener({"event": "stage", "title": "The teacher says how likely other words were"})
-    lengths = [len(teacher.loaded.renderer.answer(record, answer_text(record))) for record in train]
+    if isinstance(teacher, LocalTeacher):
+        listener({"event": "stage", "title": "The teacher says how likely other words were"})
+    lengths = [len(renderer.answer(record, answer_text(record))) for record in train]
     metric = "exact_match" if median(lengths) <= SHORT_ANSWER_TOKENS else None
     identity = {**lessons.digests, "teacher": teacher.identity, "relabel": str(relabel)}
     course = Course(
-        _explained(teacher, train, objective, seed), _explained(teacher, validation, None, seed),
-        _explained(teacher, watched, objective, seed), metric, identity,
+        explained(teacher, renderer, train, objective, seed), explained(teacher, renderer, validation, None, seed),
+        explained(teacher, renderer, watched, objective, seed), metric, identity,
     )  # fmt: skip
     teacher.close()
     gold = None
     if lessons.has_gold:
         gold = replace(
-            course, train=_explained(teacher, lessons.train, None, seed), identity={**identity, "gold": "only"}
+            course, train=explained(teacher, renderer, lessons.train, None, seed), identity={**identity, "gold": "only"}
         )
     labels = lessons.labels or ()
     return Taught(
@@ -88,7 +90,7 @@ def taught(
 
 
 def _answered(
-    teacher: LocalTeacher, records: Sequence[Record], labels: Sequence[str] | None, longest: int, *, again: bool
+    teacher: Teacher, records: Sequence[Record], labels: Sequence[str] | None, longest: int, *, again: bool
 ) -> list[Record]:
     """The records with an answer each: their own, or the teacher's where they have none, or all `again`."""
     asked = [row for row, record in enumerate(records) if again or not has_answer(record)]
@@ -103,12 +105,15 @@ def _answered(
     return found
 
 
-def _explained(
-    teacher: LocalTeacher, records: Sequence[Record], objective: DistillationSpec | None, seed: int
+def explained(
+    teacher: Teacher, renderer: Renderer, records: Sequence[Record], objective: DistillationSpec | None, seed: int
 ) -> list[Lesson]:
-    rows = [teacher.loaded.renderer.render(record) for record in records]
+    """The records as lessons, with the teacher's word where there is an objective that needs it and it can say it."""
+    rows = [renderer.render(record) for record in records]
     segments = [Segment(np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)) for row in rows]
-    said = teacher.teachings(segments, objective, seed) if objective else [None] * len(records)
+    said: Sequence[Teaching | None] = [None] * len(records)
+    if objective is not None and isinstance(teacher, LocalTeacher):
+        said = teacher.teachings(segments, objective, seed)
     return [
         Lesson(record, segment.ids[segment.weights != 0], teaching)
         for record, segment, teaching in zip(records, segments, said, strict=True)

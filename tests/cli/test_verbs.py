@@ -21,6 +21,11 @@ PRETRAIN = (
     "pretrain", "--from-scratch", "shape.toml", "--data", "docs", "--to", "out", "--map", "text=body",
     "--general", "news", "--format", "csv", "--drop-bad-rows",
 )  # fmt: skip
+DISTILL = (
+    "distill", "--teacher", "big", "--data", "prompts.jsonl", "--to", "out", "--student", "small", "--within", "1",
+    "--faster", "3", "--relabel", "--no-trim", "--objective", "gold-share=0.2", "--remote", "spend_cap=5",
+    "--instruction", "Answer briefly.", "--epochs", "3",
+)  # fmt: skip
 EVALUATE = (
     "evaluate", "--model", "a", "--model", "b", "--data", "t.jsonl", "--to", "out", "--metric", "exact_match",
     "--shots", "0", "--shots", "4", "--seed", "7", "--limit", "100",
@@ -70,6 +75,15 @@ def test_tune_with_the_least(call) -> None:
     assert arguments["validation"] == arguments["test"] == []
     assert arguments["columns"] == arguments["template"] == arguments["format"] == ""
     assert not any(arguments[flag] for flag in ("drop_bad_rows", "overwrite", "resume"))
+
+
+def test_distill(call) -> None:
+    arguments = call(*DISTILL)
+    assert arguments["students"] == ["small"]
+    assert (arguments["within"], arguments["faster"]) == (1.0, 3.0)
+    assert (arguments["relabel"], arguments["trim"]) == (True, False)
+    assert arguments["objective"] == {"gold_share": "0.2"}
+    assert arguments["remote"] == {"spend_cap": "5"}
 
 
 def test_pretrain(call) -> None:
@@ -148,8 +162,8 @@ def _positional_and_named(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], d
 @pytest.mark.parametrize(
     ("name", "args"),
     [
-        ("tune", TUNE), ("pretrain", PRETRAIN), ("evaluate", EVALUATE), ("batch", BATCH), ("demo", ("demo",)),
-        ("stream", GENERATE),
+        ("tune", TUNE), ("pretrain", PRETRAIN), ("distill", DISTILL), ("evaluate", EVALUATE), ("batch", BATCH),
+        ("demo", ("demo",)), ("stream", GENERATE),
     ],
 )  # fmt: skip
 def test_workflows_take_what_verbs_give(call, name: str, args: tuple[str, ...]) -> None:

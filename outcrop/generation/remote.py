@@ -1,0 +1,261 @@
+"""Models behind an HTTP endpoint, OpenAI-compatible or Bedrock: asked with patience, within a rate and a budget.
+
+openai:MODEL@URL speaks POST URL/chat/completions with the key in OPENAI_API_KEY; bedrock:MODEL speaks Converse in
+AWS_REGION, with AWS_BEARER_TOKEN_BEDROCK or with access keys, by Signature Version 4. Nothing is sent anywhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from outcrop.core import settings as environment
+from outcrop.core.errors import JobFailed, Unavailable, UsageError
+from outcrop.core.spec import Spec, parameter
+from outcrop.data.records import Message
+
+SCHEMES = ("openai", "bedrock")
+TRY_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+LONGEST_PAUSE_S = 60.0
+CHARACTERS_PER_TOKEN = 4
+"""For estimates before anything is asked: what English text has, roughly."""
+
+
+class RemoteSpec(Spec):
+    """How a remote model is asked, and what that may cost."""
+
+    together: int = parameter(8, "requests under way at once", ge=1, le=256)
+    per_minute: int | None = parameter(None, "requests started in a minute, at most", ge=1)
+    tries: int = parameter(6, "times that a request is sent, with growing pauses, before it fails", ge=1, le=20)
+    timeout_s: float = parameter(120.0, "wait for an answer", unit="seconds", gt=0)
+    temperature: float = parameter(0.0, "of the answers", ge=0, le=2)
+    input_price: float | None = parameter(None, "of a million tokens read", unit="USD", ge=0)
+    output_price: float | None = parameter(None, "of a million tokens written", unit="USD", ge=0)
+    spend_cap: float | None = parameter(None, "what may be spent in one run, at most", unit="USD", gt=0)
+
+    def cost(self, input_tokens: float, output_tokens: float) -> float:
+        """USD; 0 where there are no prices."""
+        return ((self.input_price or 0) * input_tokens + (self.output_price or 0) * output_tokens) / 1e6
+
+
+class Answer(NamedTuple):
+    """finished: it ended by itself; seconds: from the request to the answer, network and retries included."""
+
+    text: str
+    finished: bool
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RemoteModel:
+    """Where a model is: provider "openai" or "bedrock", its name there, and the URL that requests begin with."""
+
+    provider: str
+    model: str
+    url: str
+
+    @classmethod
+    def parse(cls, name: str) -> RemoteModel:
+        """Read openai:MODEL@URL or bedrock:MODEL. Raises UsageError saying what is missing."""
+        provider, _, rest = name.partition(":")
+        if provider == "bedrock" and rest:
+            return cls(provider, rest, f"https://bedrock-runtime.{_region()}.amazonaws.com")
+        model, _, url = rest.partition("@")
+        if provider != "openai" or not model or urlsplit(url).scheme not in ("http", "https"):
+            raise UsageError(f"{name!r} names no remote model.", "Write openai:MODEL@https://HOST/v1 or bedrock:MODEL.")
+        return cls(provider, model, url.rstrip("/"))
+
+
+def is_remote(name: str) -> bool:
+    """Whether a model's name is that of a remote one."""
+    return name.partition(":")[0] in SCHEMES
+
+
+class RemoteChat:
+    """A remote model that answers conversations; for any number of threads. spent: USD so far."""
+
+    def __init__(self, name: str, spec: RemoteSpec | None = None, *, send: Callable[..., bytes] | None = None) -> None:
+        """Raises UsageError where the name, the key or, for a budget, a price is missing."""
+        self.model, self.spec = RemoteModel.parse(name), spec or RemoteSpec()
+        self.spent = 0.0
+        self._send = send or _send
+        self._authorise = _openai_headers if self.model.provider == "openai" else _bedrock_headers()
+        self._lock, self._starts = threading.Lock(), 0.0
+        if self.spec.spend_cap is not None and None in (self.spec.input_price, self.spec.output_price):
+            raise UsageError(
+                "A spend cap needs prices.", "Give input_price and output_price in USD for a million tokens."
+            )
+
+    def estimate(self, conversations: Sequence[Sequence[Message]], max_tokens: int) -> float:
+        """USD at most for these conversations, by their length. Raises UsageError where that is above the cap."""
+        read = sum(len(turn.content) for turns in conversations for turn in turns) / CHARACTERS_PER_TOKEN
+        cost = self.spec.cost(read, max_tokens * len(conversations))
+        if self.spec.spend_cap is not None and self.spent + cost > self.spec.spend_cap:
+            raise UsageError(
+                f"{len(conversations):,} requests may cost up to {cost:.2f} USD, more than the cap of "
+                f"{self.spec.spend_cap:.2f}.", "Raise the spend cap, give fewer rows, or allow fewer tokens.",
+            )  # fmt: skip
+        return cost
+
+    def ask(
+        self, conversations: Sequence[Sequence[Message]], max_tokens: int, keep: Callable[[int, Answer], None]
+    ) -> None:
+        """Ask all; `keep` gets each answer with its number as soon as it is there, one at a time, in any order.
+
+        Raises Unavailable for an endpoint that does not answer, JobFailed where it refuses or the cap is reached; what
+        was kept before is paid for and stays kept.
+        """
+        with ThreadPoolExecutor(self.spec.together) as pool:
+
+            def one(number: int, turns: Sequence[Message]) -> None:
+                answer = self._ask_one(turns, max_tokens)
+                with self._lock:
+                    self.spent += self.spec.cost(answer.input_tokens, answer.output_tokens)
+                    keep(number, answer)
+
+            tasks = [pool.submit(one, number, turns) for number, turns in enumerate(conversations)]
+            done, waiting = wait(tasks, return_when=FIRST_EXCEPTION)
+            for task in waiting:
+                task.cancel()
+            for task in done:
+                task.result()
+
+    def _ask_one(self, turns: Sequence[Message], max_tokens: int) -> Answer:
+        path, body = self._request(turns, max_tokens)
+        start = time.perf_counter()
+        for attempt in range(self.spec.tries):
+            self._wait_for_turn()
+            try:
+                headers = self._authorise(self.model.url + path, body)
+                content = self._send(self.model.url + path, body, headers, self.spec.timeout_s)
+                return self._answer(json.loads(content), time.perf_counter() - start)
+            except urllib.error.HTTPError as error:
+                pause = _pause(attempt, error.headers.get("Retry-After") if error.headers else None)
+                reason = f"{error.code} {_reason(error)}"
+                if error.code not in TRY_AGAIN:
+                    raise JobFailed(f"{self.model.url} refused a request: {reason}", _remedy(error.code)) from None
+            except (OSError, json.JSONDecodeError) as error:
+                pause, reason = _pause(attempt, None), str(error)
+            if attempt + 1 < self.spec.tries:
+                time.sleep(pause)
+        raise Unavailable(
+            f"{self.model.url} did not answer in {self.spec.tries} tries: {reason}", "Go on later with --resume."
+        )
+
+    def _wait_for_turn(self) -> None:
+        """Keep to the rate, and stop at the cap."""
+        with self._lock:
+            if self.spec.spend_cap is not None and self.spent >= self.spec.spend_cap:
+                raise JobFailed(
+                    f"The spend cap of {self.spec.spend_cap:.2f} USD is reached.",
+                    "Answers so far are kept: raise the cap and go on with --resume.",
+                )
+            now = time.monotonic()
+            pause = max(0.0, self._starts - now)
+            self._starts = max(now, self._starts) + (60 / self.spec.per_minute if self.spec.per_minute else 0)
+        if pause:
+            time.sleep(pause)
+
+    def _request(self, turns: Sequence[Message], max_tokens: int) -> tuple[str, bytes]:
+        temperature = self.spec.temperature
+        if self.model.provider == "openai":
+            said = [{"role": turn.role, "content": turn.content} for turn in turns]
+            body = {"model": self.model.model, "messages": said, "max_tokens": max_tokens, "temperature": temperature}
+            return "/chat/completions", json.dumps(body).encode()
+        parts = [{"role": t.role, "content": [{"text": t.content}]} for t in turns if t.role != "system"]
+        converse: dict[str, Any] = {
+            "messages": parts, "inferenceConfig": {"maxTokens": max_tokens, "temperature": temperature},
+        }  # fmt: skip
+        if system := [{"text": turn.content} for turn in turns if turn.role == "system"]:
+            converse["system"] = system
+        return f"/model/{quote(self.model.model, safe='')}/converse", json.dumps(converse).encode()
+
+    def _answer(self, content: Mapping[str, Any], seconds: float) -> Answer:
+        try:
+            usage = content.get("usage") or {}
+            if self.model.provider == "openai":
+                choice = content["choices"][0]
+                text, finished = choice["message"]["content"] or "", choice["finish_reason"] == "stop"
+                return Answer(text, finished, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), seconds)
+            text = "".join(part.get("text", "") for part in content["output"]["message"]["content"])
+            finished = content["stopReason"] in ("end_turn", "stop_sequence")
+            return Answer(text, finished, usage.get("inputTokens", 0), usage.get("outputTokens", 0), seconds)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            shown = json.dumps(content)[:200]
+            raise JobFailed(f"{self.model.url} answered in another form: {shown}", "Check the URL.") from None
+
+
+def _send(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers})
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _pause(attempt: int, told: str | None) -> float:
+    """Seconds before the next try: what the server says, or twice as long as before."""
+    said = float(told) if told and told.replace(".", "", 1).isdigit() else 0.5 * 2**attempt
+    return min(said, LONGEST_PAUSE_S)
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    return error.read().decode("utf-8", "replace")[:300].strip() or str(error.reason)
+
+
+def _remedy(code: int) -> str:
+    return "Check the key in the environment." if code in (401, 403) else "Check the name of the model and the rows."
+
+
+def _openai_headers(url: str, body: bytes) -> dict[str, str]:
+    key = environment.openai_key()
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _region() -> str:
+    return environment.aws().get("AWS_REGION") or environment.aws().get("AWS_DEFAULT_REGION") or "us-east-1"
+
+
+def _bedrock_headers() -> Callable[[str, bytes], dict[str, str]]:
+    """How requests are authorised. Raises UsageError where the environment has no key."""
+    keys = environment.aws()
+    if token := keys.get("AWS_BEARER_TOKEN_BEDROCK"):
+        return lambda url, body: {"Authorization": f"Bearer {token}"}
+    if not keys.get("AWS_ACCESS_KEY_ID") or not keys.get("AWS_SECRET_ACCESS_KEY"):
+        raise UsageError(
+            "There is no key for Bedrock in the environment.",
+            "Set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        )
+    return lambda url, body: sign(url, body, keys, _region(), datetime.now(UTC))
+
+
+def sign(url: str, body: bytes, keys: Mapping[str, str], region: str, now: datetime) -> dict[str, str]:
+    """Headers by which Bedrock knows who sends a POST (AWS Signature Version 4)."""
+    parts, stamp = urlsplit(url), now.strftime("%Y%m%dT%H%M%SZ")
+    scope = f"{stamp[:8]}/{region}/bedrock/aws4_request"
+    headers = {"content-type": "application/json", "host": parts.netloc, "x-amz-date": stamp}
+    if token := keys.get("AWS_SESSION_TOKEN"):
+        headers["x-amz-security-token"] = token
+    names = ";".join(sorted(headers))
+    listed = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    path = quote(parts.path, safe="/-_.~")  # encoded once more, as every service but S3 wants it
+    canonical = "\n".join(["POST", path, parts.query, listed, names, hashlib.sha256(body).hexdigest()])
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = f"AWS4{keys['AWS_SECRET_ACCESS_KEY']}".encode()
+    for word in (*scope.split("/"), to_sign):
+        key = hmac.digest(key, word.encode(), "sha256")
+    credential = f"AWS4-HMAC-SHA256 Credential={keys['AWS_ACCESS_KEY_ID']}/{scope}"
+    signed = {name: value for name, value in headers.items() if name not in ("host", "content-type")}
+    return {**signed, "Authorization": f"{credential}, SignedHeaders={names}, Signature={key.hex()}"}
