@@ -9,6 +9,7 @@ import typer
 from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
 from outcrop.cli.options import (
     MODEL_WORDS,
+    RECORDS,
     DataOption,
     DetachOption,
     DropOption,
@@ -87,6 +88,13 @@ InstructionOption = Annotated[
         help="A system message for a remote teacher; students learn to do without it.",
     ),
 ]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", metavar="NAME=VALUE", rich_help_panel=RECORDS,
+        help="Of invocation logs, only those with this request metadata; NAME!=VALUE, or Bedrock's JSON. Repeatable.",
+    ),
+]
 RemoteOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -120,6 +128,7 @@ def distill(
     template: TemplateOption = "",
     roles: RolesOption = "",
     record_format: FormatOption = "",
+    where: WhereOption = None,
     drop_bad_rows: DropOption = False,
     overwrite: OverwriteOption = False,
     resume: ResumeOption = False,
@@ -139,7 +148,7 @@ def distill(
         remote=_pairs("--remote", remote),
         validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
-        columns=columns, template=template, roles=roles, format=record_format,
+        columns=columns, template=template, roles=roles, format=record_format, where=where or [],
         drop_bad_rows=drop_bad_rows, overwrite=overwrite, resume=resume,
     )  # fmt: skip
 

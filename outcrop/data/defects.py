@@ -40,6 +40,9 @@ DEFECTS: dict[str, Defect] = {
     ),
     "format-mismatch": _error("a row has another format than its file", "Keep one format per file."),
     "not-utf8": _error("the bytes are not UTF-8", "Save the file as UTF-8."),
+    "unusable-invocation": _warning(
+        "a logged invocation has nothing to learn from", "Have texts logged, and leave failed requests out."
+    ),
     "bom": _warning("a byte order mark stands before the text", "Save the file as UTF-8 without BOM."),
     # Lines
     "blank-line": _warning("the line is blank", "Delete it; other readers of JSON lines refuse it."),

@@ -42,7 +42,7 @@ def read_prompts(
         parser = parser_of(head, mapping, shape, found) if head else None
         if parser is not None:
             parsed = (parser.parse(row, found) for row in chain(head, rows))
-            yield from (_asked(record) for record in parsed if record is not None)
+            yield from (asked(record) for record in parsed if record is not None)
     if problems is None:
         found.raise_errors()
 
@@ -89,7 +89,8 @@ def _answered(row: Row, mapping: Mapping | None) -> Row:
     return Row(values, row.origin)
 
 
-def _asked(record: Record) -> Record:
+def asked(record: Record) -> Record:
+    """A record as it was asked: without the answer that stood for none; a text is a prompt."""
     if isinstance(record, Text):
         return Pair(record.text, "", record.origin, record.fields)
     if isinstance(record, Pair) and record.completion == UNANSWERED:

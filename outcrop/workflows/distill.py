@@ -91,6 +91,7 @@ def distill(
     template: str = "",
     roles: str = "",
     format: str = "",
+    where: Sequence[str] = (),
     drop_bad_rows: bool = False,
     overwrite: bool = False,
     resume: bool = False,
@@ -101,7 +102,8 @@ def distill(
     teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
     relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
     students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost.
-    instruction: a system message for a remote teacher. objective, remote: fields of DistillationSpec and RemoteSpec.
+    instruction: a system message for a remote teacher; where: filters of invocation logs.
+    objective, remote: fields of DistillationSpec and RemoteSpec.
     Raises UserErrors for what the user can mend, before training; nothing is left at `to` unless all went well.
     """
     torch.set_num_threads(environment.threads())
@@ -114,7 +116,8 @@ def distill(
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
         listener({"event": "stage", "title": "Reading the rows and the models"})
         models = asked.open(teacher, listener)
-        source = models.as_read_before(Source(tuple(data), columns, template, roles, format, drop_bad_rows))
+        given_source = Source(tuple(data), columns, template, roles, format, drop_bad_rows, tuple(where))
+        source = models.as_read_before(given_source)
         lessons = gather_lessons(
             source, validation, test, folder, listener, seed=asked.spec.seed, known_labels=models.known_labels,
             validation_share=asked.spec.eval_percentage / 100,

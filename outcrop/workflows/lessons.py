@@ -13,6 +13,7 @@ from outcrop.core.events import Listener
 from outcrop.core.files import write_atomic
 from outcrop.data.certificate import CERTIFICATE, line_of, open_split
 from outcrop.data.draw import SplitSpec
+from outcrop.data.invocation_logs import FORMAT as LOG_FORMAT
 from outcrop.data.labels import label_set
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import Record, answer_text
@@ -20,7 +21,7 @@ from outcrop.data.split import split
 from outcrop.models.fitting import fit_prompts
 from outcrop.models.rendering import Renderer
 from outcrop.workflows.parts import warn_of_leaks
-from outcrop.workflows.records import Source, read_rows, renderable
+from outcrop.workflows.records import Source, read_rows, refuse_synthetic, renderable
 
 FEWEST, MOST = 100, 15_000
 """Prompts that Bedrock's distillation takes; fewer is a warning here, more is none."""
@@ -71,13 +72,16 @@ def gather_lessons(
         test = test or [files[name] for name in ("test",) if name in files]
     rows = read_rows(source, listener, prompts=True)
     digests = {"training rows": rows.digest}
-    held, tested = (read_rows(source.at(paths), listener, prompts=True).records if paths else []
+    logs = source.where or source.format == LOG_FORMAT
+    elsewhere = replace(source, format="", where=()) if logs else source
+    held, tested = (read_rows(elsewhere.at(paths), listener, prompts=True).records if paths else []
                     for paths in (validation, test))  # fmt: skip
     train, notes = rows.records, []
     shares = {"validation": 0.0 if held else validation_share, "test": 0.0 if tested else HELD_FOR_TEST}
     if any(shares.values()):
         drawn = split(train, SplitSpec(seed=seed, validation=shares["validation"], test=shares["test"]))
         train, held, tested = drawn.train, held or drawn.validation, tested or drawn.test
+    refuse_synthetic(tested)
     if not test:
         write_atomic(folder / TEST_FILE, "".join(map(line_of, tested)))
         test = [str(folder / TEST_FILE)]

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from outcrop.core.errors import DataError
+from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener
 from outcrop.core.files import digest
+from outcrop.data.invocation_logs import FORMAT as LOG_FORMAT
+from outcrop.data.invocation_logs import InvocationLogs, MetadataFilter
 from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.problems import Problems
 from outcrop.data.prompts import read_prompts
@@ -26,7 +28,7 @@ WHOLE_FILE = ("broken-compression", "decompression-bomb", "broken-parquet", "emp
 
 @dataclass(frozen=True)
 class Source:
-    """Which files, and how their rows become records."""
+    """Which files, and how their rows become records. where: filters of invocation logs by their request metadata."""
 
     paths: tuple[str, ...]
     columns: str = ""
@@ -34,6 +36,7 @@ class Source:
     roles: str = ""
     format: str = ""
     drop_bad_rows: bool = False
+    where: tuple[str, ...] = ()
 
     def mapping(self) -> ColumnMapping | None:
         """The column mapping, where one was given."""
@@ -65,7 +68,16 @@ def read_rows(source: Source, listener: Listener, *, prompts: bool = False) -> R
     says so. A file that cannot be read to its end is refused in any case.
     """
     problems = Problems()
-    records = list((read_prompts if prompts else read)(source.paths, source.mapping(), source.format or None, problems))
+    if prompts and source.format == LOG_FORMAT:
+        logs = InvocationLogs(source.paths, MetadataFilter.from_texts(source.where))
+        records, digest_found = list(logs.read(problems)), logs.digest()
+        _tell_of_logs(logs, problems, listener)
+    else:
+        if source.where:
+            raise UsageError("--where is for invocation logs.", f"Say --format {LOG_FORMAT}.")
+        reading = read_prompts if prompts else read
+        records = list(reading(source.paths, source.mapping(), source.format or None, problems))
+        digest_found = ""
     dropped = problems.rows_with_errors
     if not source.drop_bad_rows or any(problems.count(code) for code in WHOLE_FILE):
         problems.raise_errors()
@@ -75,7 +87,7 @@ def read_rows(source: Source, listener: Listener, *, prompts: bool = False) -> R
         )
     if dropped:
         listener({"event": "warning", "code": "dropped-rows", "message": f"{dropped} rows with defects are left out."})
-    return Rows(records, digest_of(source.paths), problems.as_dict(), dropped)
+    return Rows(records, digest_found or digest_of(source.paths), problems.as_dict(), dropped)
 
 
 def refuse_synthetic(records: Sequence[Record]) -> None:
@@ -85,6 +97,13 @@ def refuse_synthetic(records: Sequence[Record]) -> None:
             f"{len(found):,} of {len(records):,} test rows are marked as synthetic, the first at {found[0].origin}.",
             "A model is measured on rows that people made: leave these out.",
         )
+
+
+def _tell_of_logs(logs: InvocationLogs, problems: Problems, listener: Listener) -> None:
+    unusable = problems.count("unusable-invocation")
+    if logs.filtered or unusable:
+        message = f"{logs.filtered:,} invocations are filtered out by --where, {unusable:,} have no usable text."
+        listener({"event": "warning", "code": "invocation-logs", "message": message})
 
 
 @dataclass(frozen=True)

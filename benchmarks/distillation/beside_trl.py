@@ -1,0 +1,164 @@
+"""One student distilled beside TRL's GKDTrainer: same teacher, rows, steps and rate, forward KL on given answers.
+
+    python benchmarks/distillation/beside_trl.py --teacher MODEL --data labelled.jsonl --trl-python ENV/bin/python
+                                                 [--rows 320] [--epochs 2] [--map …] [--template …] [--to FILE]
+
+Rows become conversations, which is what TRL takes. Our total holds the teacher's one pass; TRL's teacher runs at every
+step. Both students are scored by us on held-out rows: exact match by greedy decoding, and the divergence from the
+teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from outcrop.core import settings
+from outcrop.core.events import ignore
+from outcrop.core.files import write_json
+from outcrop.data.records import Conversation, Message, answer_text, prompt_text
+from outcrop.models.cutting import CutSpec, cut, measure_importance
+from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.saving import save_card, save_weights
+from outcrop.store.teacher_cache import TeacherCache
+from outcrop.training.batches import BatchPlan
+from outcrop.training.distillation.objective import Distillation, mean_divergence
+from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.training.engine import TrainingEngine
+from outcrop.training.schedules import learning_rate
+from outcrop.training.scoring import score_rows, summarise
+from outcrop.training.trunk import Trunk
+from outcrop.workflows.evaluate import reproduction
+from outcrop.workflows.records import Source, read_rows
+from outcrop.workflows.resolving import parse_settings
+from outcrop.workflows.students import Student, examples_of
+from outcrop.workflows.teachers import LocalTeacher
+from outcrop.workflows.teaching import explained
+
+HERE = Path(__file__).parent
+OBJECTIVE = DistillationSpec(gold_share=0.0)
+HELD_OUT = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("teacher", "data", "trl-python"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--map", default="", dest="columns")
+    parser.add_argument("--template", default="")
+    parser.add_argument("--rows", type=int, default=320)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--to", type=Path, default=HERE / "results" / "beside-trl.json")
+    options = parser.parse_args()
+    torch.set_num_threads(settings.threads())
+    with tempfile.TemporaryDirectory() as scratch:
+        found = compare(options, Path(scratch))
+    options.to.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        options.to, {**found, "machine": dict(reproduction().machine), "versions": dict(reproduction().versions)}
+    )
+    print(json.dumps(found, indent=2))
+
+
+def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Both sides, one after the other, and the scores of their students."""
+    teacher = load_model(options.teacher)
+    records = read_rows(Source((options.data,), options.columns, options.template), ignore).records
+    talks = [Conversation((Message("user", prompt_text(r)), Message("assistant", answer_text(r)))) for r in records]
+    train, held = talks[: options.rows], talks[options.rows : options.rows + HELD_OUT]
+    student = cut_in_half(teacher, train, scratch / "student")
+    warm_up = max(1, options.epochs * len(train) // options.batch_size // 20)
+    told = {
+        "epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": options.learning_rate,
+        "warmup_steps": warm_up,
+    }  # fmt: skip
+    seconds, pass_seconds, engine = ours(teacher, student, train, told, scratch)
+    theirs = theirs_in_their_environment(options, train, told, scratch)
+    held_lessons = explained(LocalTeacher(teacher, TeacherCache(scratch / "held.db"), ignore), teacher.renderer, held,
+                             OBJECTIVE, 0)  # fmt: skip
+    examples = examples_of(student, student.make(), held_lessons)
+    result: dict[str, Any] = {"teacher": options.teacher, "rows": len(train), "held_out": len(held), **told}
+    for name, trunk, taken, before in (
+        ("outcrop", engine.trunk, seconds, pass_seconds),
+        ("trl", Trunk(load_model(str(scratch / "theirs")).model), theirs["seconds"], 0.0),
+    ):
+        score = summarise(score_rows(trunk, examples, 4096))
+        result[name] = {
+            "step_ms": 1000 * median(taken), "teacher_pass_seconds": before, "total_seconds": before + sum(taken),
+            "exact_match": score.exact_match, "loss": score.loss,
+            "divergence": mean_divergence(trunk, examples, OBJECTIVE, 4096),
+        }  # fmt: skip
+    result["steps_faster"] = result["trl"]["step_ms"] / result["outcrop"]["step_ms"]
+    result["whole_faster"] = result["trl"]["total_seconds"] / result["outcrop"]["total_seconds"]
+    result["trl_versions"] = theirs["versions"]
+    return result
+
+
+def cut_in_half(teacher: LoadedModel, train: list[Conversation], folder: Path) -> Student:
+    """Half of the teacher's layers, saved where both sides read it."""
+    rows = [teacher.renderer.render(record).token_ids for record in train[:64]]
+    smaller = cut(teacher.model, measure_importance(teacher.model, rows), CutSpec(depth=0.5))
+    folder.mkdir()
+    made = replace(teacher, model=smaller)
+    save_weights(made, {}, folder, torch.float32)
+    save_card(folder, made, {})
+    return Student("half", lambda: load_model(str(folder)), range(len(teacher.tokenizer)), str(folder))
+
+
+def ours(
+    teacher: LoadedModel, student: Student, train: list[Conversation], told: dict[str, Any], scratch: Path
+) -> tuple[list[float], float, TrainingEngine]:
+    """Seconds of each step, seconds of the teacher's pass, and the trained engine."""
+    start = time.perf_counter()
+    master = LocalTeacher(teacher, TeacherCache(scratch / "teachers.db"), ignore)
+    lessons = explained(master, teacher.renderer, train, OBJECTIVE, 0)
+    master.close()
+    loaded = student.make()
+    examples = examples_of(student, loaded, lessons)
+    before = time.perf_counter() - start
+    engine = TrainingEngine(loaded.model, parse_settings(told), torch.float32, Distillation(OBJECTIVE))
+    plan, seconds = BatchPlan(len(examples), told["batch_size"], 0), []
+    total = plan.total(told["epochs"])
+    for step in range(total):
+        start = time.perf_counter()
+        rate = learning_rate(
+            step, peak=told["learning_rate"], schedule="linear", warmup=told["warmup_steps"], total=total
+        )
+        engine.step([examples[row] for row in plan.step(step)], step, rate)
+        seconds.append(time.perf_counter() - start)
+    return seconds, before, engine
+
+
+def theirs_in_their_environment(
+    options: argparse.Namespace, train: list[Conversation], told: dict[str, Any], scratch: Path
+) -> dict[str, Any]:
+    """TRL's steps; its student lies in scratch / theirs."""
+    rows = scratch / "rows.jsonl"
+    said = [
+        {"messages": [{"role": turn.role, "content": turn.content} for turn in record.messages]} for record in train
+    ]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in said))
+    words = ["--teacher", str(load_model(options.teacher).folder.path), "--student", str(scratch / "student"),
+             "--rows", str(rows), "--settings", json.dumps(told), "--to", str(scratch / "theirs")]  # fmt: skip
+    done = subprocess.run(
+        [options.trl_python, str(HERE / "trl_side.py"), *words], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    found: dict[str, Any] = json.loads((scratch / "theirs" / "seconds.json").read_text())
+    return found
+
+
+if __name__ == "__main__":
+    main()
