@@ -114,7 +114,8 @@ class InvocationLogs:
             site.add("unusable-invocation", f"{logged.get('requestId', 'an invocation')}: {why}")
             return None
         answer = _answer((logged.get("output") or {}).get("outputBodyJson")) or UNANSWERED
-        fields = {name: logged[name] for name in ("modelId", "requestId", "requestMetadata") if name in logged}
+        kept = ("modelId", "requestId", "requestMetadata")
+        fields: dict[str, Any] = {name: logged[name] for name in kept if name in logged}
         prompt = given.get("prompt") or given.get("inputText")
         if isinstance(prompt, str):
             values: dict[str, Any] = {"prompt": prompt, "completion": answer}
