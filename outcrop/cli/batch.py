@@ -31,6 +31,7 @@ from outcrop.cli.workflows import run
 from outcrop.core.engines import Precision
 from outcrop.core.errors import UsageError
 from outcrop.generation.batch import BATCH_TOKENS
+from outcrop.generation.batch.runners import RUNNERS
 
 ANSWERS = "Answers"
 
@@ -82,6 +83,19 @@ PublishOption = Annotated[
         help="Publish the answers as a table that outcrop generate looks into first.",
     ),
 ]  # fmt: skip
+RunnerOption = Annotated[
+    str,
+    typer.Option(
+        "--runner", metavar="|".join(RUNNERS),
+        help="Who answers: this process, or Ray Data (a running Ray, RAY_ADDRESS, or one of its own).",
+    ),
+]  # fmt: skip
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=0, metavar="INT", help="With --runner ray: copies of the model. 0: one on each machine."
+    ),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with what is answered already.")]
 
 
@@ -106,6 +120,8 @@ def batch(
     cache: CacheOption = "",
     no_cache: NoCacheOption = False,
     publish: PublishOption = "",
+    runner: RunnerOption = "local",
+    workers: WorkersOption = 0,
     overwrite: OverwriteOption = False,
     resume: ResumeOption = False,
     detach: DetachOption = False,
@@ -127,5 +143,6 @@ def batch(
         "batch", output, verbose, detach=detach,
         model=model, data=data, to=str(to), columns=columns, template=template, roles=roles, format=row_format,
         invocation=invocation, sampling=sampling, precision=precision, batch_tokens=batch_tokens,
-        cache=None if no_cache else cache, publish=publish, overwrite=overwrite, resume=resume,
+        cache=None if no_cache else cache, publish=publish, runner=runner, workers=workers,
+        overwrite=overwrite, resume=resume,
     )  # fmt: skip

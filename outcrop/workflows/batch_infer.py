@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -29,10 +29,9 @@ from outcrop.generation.batch.predictions import PredictionCache
 from outcrop.generation.batch.questions import BodyReaderMaker, Responder
 from outcrop.generation.batch.requests import Asker, Identity
 from outcrop.generation.batch.rows import InputFile, Reading, check_names, input_files
-from outcrop.generation.batch.running import Answered, Pending, RequestStream
+from outcrop.generation.batch.runners import RUNNERS, Answering
+from outcrop.generation.batch.running import AnsweringSpec
 from outcrop.generation.sampling import check_sampling
-from outcrop.generation.scheduling import Capacity
-from outcrop.generation.serving import open_engine
 from outcrop.models.folder import ModelFolder, find_model
 from outcrop.models.loading import default_device, load_config, load_renderer, load_tokenizer
 from outcrop.models.precision import choose
@@ -97,6 +96,8 @@ def batch(
     cache: str | None = "",
     publish: str = "",
     bodies: str | BodyReaderMaker = body_reader,
+    runner: str = "local",
+    workers: int = 0,
     overwrite: bool = False,
     resume: bool = False,
     listener: Listener = ignore,
@@ -107,7 +108,8 @@ def batch(
     sampling: fields of core.completions.Sampling, where a row does not set them. precision: in float32 an answer never
     depends on its neighbours. cache: the file of the prediction cache; empty: the one in OUTCROP_HOME; None: none.
     publish: the name of a table of published answers. bodies: reads the bodies of API requests, or module:function of
-    Outcrop that does. A row that cannot be answered gets an error; with resume an unfinished job goes on.
+    Outcrop that does. runner: local, or ray for so many workers of a cluster, 0 for one on each machine.
+    A row that cannot be answered gets an error; with resume an unfinished job goes on.
     Raises UsageError and ModelError for what can be seen to be wrong, DataError for a file that breaks off.
     """
     began = time.monotonic()
@@ -116,13 +118,13 @@ def batch(
     if precision not in get_args(Precision):
         raise UsageError(f"precision is {precision!r}.", f"Allowed: {', '.join(get_args(Precision))}.")
     table = table_path(published_folder(), publish) if publish else None
-    reader = _reader(bodies)
+    reader, maker = _reader(bodies), RUNNERS.load(runner)
     asking = _asking(model, sampling or {})
     torch.set_num_threads(environment.threads())
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=[model, *data], listener=listener) as partial:
         inputs = gathered(data, partial / RUN / INPUTS)
         state = _kept_state(partial / RUN / STATE, _facts(asking, inputs, reading, precision), asking.folder)
-        answering = LocalAnswering(ModelRef(model, state.dtype), batch_tokens, listener)
+        answering = maker(AnsweringSpec(ModelRef(model, state.dtype), asking.digest, batch_tokens, workers), listener)
         path = None if cache is None else Path(cache or environment.home() / "predictions.sqlite")
         with BatchWork(partial / RUN / ANSWERS) as work, PredictionCache(path, listener) as predictions:
             read = reader(Responder(model, state.created))
@@ -153,6 +155,11 @@ class Asking(NamedTuple):
     weights: str
     adapter: str
 
+    @property
+    def digest(self) -> str:
+        """Of the model's folder."""
+        return self.adapter or self.weights
+
     def identity(self, dtype: str) -> Identity:
         """What decides its answers beside what is asked."""
         spec = [self.renderer.chat_template, self.renderer.spec.model_dump(mode="json"), self.renderer.stop_ids]
@@ -160,28 +167,6 @@ class Asking(NamedTuple):
         return Identity(
             self.weights, self.adapter, json.dumps(spec, sort_keys=True), dtype, default_device().type, versions
         )
-
-
-class LocalAnswering:
-    """Answers requests in this process; the model is loaded when the first one comes. batch_tokens: at once."""
-
-    def __init__(self, model: ModelRef, batch_tokens: int, listener: Listener) -> None:
-        self._model, self._capacity, self._listener = model, Capacity(batch_tokens=batch_tokens), listener
-        self.prefix_tokens = self.generated_tokens = 0
-        self.seconds = 0.0
-
-    def __call__(self, requests: Iterator[Pending]) -> Iterator[list[Answered]]:
-        """The answers, those of one step together."""
-        self._listener({"event": "stage", "title": "Loading the model"})
-        engine = open_engine(self._model, self._capacity)
-        self._listener({"event": "stage", "title": "Answering"})
-        began = time.monotonic()
-        try:
-            yield from RequestStream(engine).answers(requests)
-        finally:
-            self.seconds = time.monotonic() - began
-            self.prefix_tokens = engine.scheduler.prefix_tokens
-            self.generated_tokens = engine.scheduler.generated_tokens
 
 
 class State(NamedTuple):
@@ -270,7 +255,7 @@ def _dtype(folder: ModelFolder, precision: str) -> Precision:
 
 
 def _result(
-    to: str, model: str, output: Output, counts: WorkCounts, answering: LocalAnswering, seconds: float,
+    to: str, model: str, output: Output, counts: WorkCounts, answering: Answering, seconds: float,
     published: LookupSummary | None, dtype: str,
 ) -> BatchResult:  # fmt: skip
     tally = output.tally

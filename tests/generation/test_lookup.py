@@ -15,9 +15,11 @@ from outcrop.core.errors import StoreUnavailable, UsageError
 from outcrop.data.records import Conversation, Message, Pair
 from outcrop.generation.lookup import Lookup, lookup_entry, normalised
 from outcrop.models.folder import CARD
+from outcrop.models.loading import load_model
 from outcrop.store.lookups import LookupTable, published_folder, table_path, tables
 from outcrop.workflows import generate as workflow
 from outcrop.workflows.generate import generate, stream
+from tests.generation.adapters import write_adapter
 from tests.models.folders import edit, write_model
 from tests.support.batches import run, write_rows
 
@@ -90,6 +92,15 @@ def test_greedy_answers_are_found_whatever_does_not_matter_then(published: Path)
 def test_another_model_has_none_of_them(published: Path) -> None:
     write_model(published, seed=1)
     assert generate(str(published), "the card", **ASKED).published == ""
+
+
+def test_an_adapter_and_its_base_have_their_own_answers(published: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", published, load_model(str(published)).model, seed=3).name
+    assert generate(adapter, "the card", **ASKED).published == ""
+    rows = write_rows(tmp_path / "when.jsonl", [{"prompt": "when"}])
+    run(adapter, rows, tmp_path / "adapted", publish="adapted")
+    assert generate(adapter, "when", **ASKED).published == "adapted"
+    assert generate(str(published), "when", **ASKED).published == ""
 
 
 def test_conversations_are_published_too(model: Path, tmp_path: Path) -> None:

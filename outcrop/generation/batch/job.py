@@ -6,7 +6,7 @@ What a step has done is in the file of the job (store/batch_work.py), so that a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from outcrop.generation.batch.requests import (
     request_from,
 )
 from outcrop.generation.batch.rows import BatchRow, InputFile, OpenFile, Reading, open_file
+from outcrop.generation.batch.runners import Answering
 from outcrop.generation.batch.running import Answered, Pending
 from outcrop.generation.batch.writing import OutputFiles
 from outcrop.generation.lookup import lookup_entry
@@ -35,8 +36,6 @@ from outcrop.store.lookups import LookupEntry
 
 RENDERED_AT_ONCE, RECALLED_AT_ONCE = 256, 1000
 TOLD_EVERY_S = 0.2
-Answering = Callable[[Iterator[Pending]], Iterator[list[Answered]]]
-"""Answers requests, in the order of their tokens, in any order."""
 T = TypeVar("T")
 
 
@@ -202,7 +201,7 @@ class BatchJob:
         if len(completions) != 1 or (asked.sampling.temperature and "seed" not in question.sampling):
             tally.unpublished += 1
         else:
-            entries.append(lookup_entry(self.asker.weights, asked.record, asked.sampling, completions[0]))
+            entries.append(lookup_entry(self.asker.model, asked.record, asked.sampling, completions[0]))
 
 
 class _Meter:

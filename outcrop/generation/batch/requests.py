@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ class Identity:
     dtype: str
     device: str
     versions: str
+
+    @property
+    def model(self) -> str:
+        """The digest of the model's folder."""
+        return self.adapter or self.weights
 
     def digest(self) -> bytes:
         """32 bytes."""
@@ -62,7 +68,7 @@ class Asker:
 
     def __init__(self, folder: ModelFolder, renderer: Renderer, defaults: Sampling, identity: Identity) -> None:
         self.folder, self._renderer, self._defaults = folder, renderer, defaults
-        self.weights = identity.weights
+        self.model = identity.model
         self._identity = identity.digest()
         self._exact = identity.dtype == "float32"
         self._drawn: Counter[bytes] = Counter()
@@ -107,6 +113,7 @@ class Asker:
         return digest.digest()
 
 
+@lru_cache(maxsize=1024)
 def canonical(sampling: Sampling) -> Sampling:
     """The same choices, written in one way."""
     sampling = replace(
@@ -128,7 +135,12 @@ def packed(ids: Sequence[int]) -> bytes:
 
 def asked_text(request: CompletionRequest) -> str:
     """All of a request but its tokens."""
-    return json.dumps({"sampling": asdict(request.sampling), "n": request.n}, sort_keys=True)
+    return _options_text(request.sampling, request.n)
+
+
+@lru_cache(maxsize=1024)
+def _options_text(sampling: Sampling, n: int) -> str:
+    return json.dumps({"sampling": asdict(sampling), "n": n}, sort_keys=True)
 
 
 def request_from(tokens: bytes, asked: str) -> CompletionRequest:

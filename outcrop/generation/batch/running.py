@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -9,10 +10,14 @@ from itertools import islice
 from typing import NamedTuple
 
 from outcrop.core.completions import Completion, CompletionRequest
+from outcrop.core.engines import ModelRef
 from outcrop.core.errors import UserError
+from outcrop.core.events import Listener
 from outcrop.generation.answers import Answer
 from outcrop.generation.batch.questions import Refusal
 from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.scheduling import Capacity
+from outcrop.generation.serving import open_engine
 
 
 class Pending(NamedTuple):
@@ -27,6 +32,40 @@ class Answered(NamedTuple):
 
     key: bytes
     outcome: list[Completion] | Refusal
+
+
+class AnsweringSpec(NamedTuple):
+    """Which model answers, and how. digest: of its folder; workers: of a cluster, 0 for one on each machine."""
+
+    model: ModelRef
+    digest: str
+    batch_tokens: int
+    workers: int = 0
+
+
+class LocalAnswering:
+    """Answers requests in this process. The model is loaded when it is called.
+
+    prefix_tokens: of prompts, not computed because an earlier one began with them.
+    """
+
+    def __init__(self, spec: AnsweringSpec, listener: Listener) -> None:
+        self._spec, self._listener = spec, listener
+        self.prefix_tokens = self.generated_tokens = 0
+        self.seconds = 0.0
+
+    def __call__(self, requests: Iterator[Pending]) -> Iterator[list[Answered]]:
+        """The answers, those of one step together."""
+        self._listener({"event": "stage", "title": "Loading the model"})
+        engine = open_engine(self._spec.model, Capacity(batch_tokens=self._spec.batch_tokens))
+        self._listener({"event": "stage", "title": "Answering"})
+        began = time.monotonic()
+        try:
+            yield from RequestStream(engine).answers(requests)
+        finally:
+            self.seconds = time.monotonic() - began
+            self.prefix_tokens = engine.scheduler.prefix_tokens
+            self.generated_tokens = engine.scheduler.generated_tokens
 
 
 class RequestStream:
