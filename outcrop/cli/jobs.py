@@ -159,7 +159,7 @@ def _when(seconds: float | None) -> str | None:
 
 
 def _eta_s(job: JobRow) -> float | None:
-    """Seconds of training that are left, as the last step told; None where nobody knows."""
+    """Seconds that are left, as the last step or the last progress told; None where nobody knows."""
     return (job.progress or {}).get("eta_s") if job.state in LIVE else None
 
 

@@ -17,7 +17,7 @@ OUTPUT_LINES = 10_000
 
 STATE_FIELDS = {
     "stage": ("title",),
-    "progress": ("title", "done", "total"),
+    "progress": ("title", "done", "total", "eta_s"),
     "step": ("step", "steps", "epoch", "loss", "eta_s"),
     "evaluation": ("validation_loss", "metric", "metric_value"),
     "estimate": ("minutes",),

@@ -35,7 +35,7 @@ from outcrop.store.batch_work import BatchWork, WorkAnswer, WorkRequest, WorkRow
 from outcrop.store.lookups import LookupEntry
 
 RENDERED_AT_ONCE, RECALLED_AT_ONCE = 256, 1000
-TOLD_EVERY_S = 0.2
+TOLD_EVERY_S = 1.0
 T = TypeVar("T")
 
 
@@ -205,7 +205,7 @@ class BatchJob:
 
 
 class _Meter:
-    """Tells how far the answering is, a few times a second."""
+    """Tells how far the answering is, once a second."""
 
     def __init__(self, job: BatchJob, unanswered: int) -> None:
         counts = job.work.counts()
