@@ -5,6 +5,7 @@ The model's name has to lead to the same weights on every machine, and what come
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from outcrop.core.events import Listener
 from outcrop.generation.batch.questions import Refusal
 from outcrop.generation.batch.requests import answer_text, asked_text, outcome_from, packed, request_from
 from outcrop.generation.batch.running import Answered, AnsweringSpec, Pending, RequestStream
+from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.scheduling import Capacity
 from outcrop.generation.serving import open_engine
 from outcrop.models.folder import find_model
@@ -70,7 +72,7 @@ class RayAnswering:
         blocks = max(share.workers, -(-len(rows) // BLOCK_REQUESTS))
         self._listener({"event": "stage", "title": f"Answering on {share.workers} workers"})
         began = time.monotonic()
-        answered = ray.data.from_items(rows, override_num_blocks=min(blocks, len(rows))).map_batches(
+        blocks_done = ray.data.from_items(rows, override_num_blocks=min(blocks, len(rows))).map_batches(
             Worker,
             fn_constructor_args=(self._spec, share.processors),
             compute=ray.data.ActorPoolStrategy(size=share.workers),
@@ -78,8 +80,8 @@ class RayAnswering:
             num_cpus=share.processors,
             num_gpus=share.gpus,
         )
-        for batch in answered.iter_batches(batch_size=None, prefetch_batches=0):
-            done = _answered(batch)
+        for batch in blocks_done.iter_batches(batch_size=None, prefetch_batches=0):
+            done = answered(batch)
             outcomes = [outcome for _, outcome in done if not isinstance(outcome, Refusal)]
             self.generated_tokens += sum(len(each.token_ids) for outcome in outcomes for each in outcome)
             self.seconds = time.monotonic() - began
@@ -100,25 +102,41 @@ class Share(NamedTuple):
 
 
 class Worker:
-    """Holds the model on one machine. Made by Ray, which sends classes by value."""
+    """Holds the model on one machine. A model that cannot be used there comes back as the answer to every block, so
+    that it arrives as the error that it is."""
 
     def __init__(self, spec: AnsweringSpec, threads: int) -> None:
-        """Raises ModelError where the model's name leads to other weights here."""
+        self._failure: ModelError | None = None
+        try:
+            self._engine = self._open(spec, threads)
+        except ModelError as error:
+            self._failure = error
+
+    def _open(self, spec: AnsweringSpec, threads: int) -> EmbeddedEngine:
+        """Raises ModelError where the model's name leads nowhere on this machine, or to other weights."""
         torch.set_num_threads(threads)
         found = find_model(spec.model.name).digest()
         if found != spec.digest:
             message = f"On this machine the model's digest is {found}, not {spec.digest}."
             raise ModelError(message, "Have its name lead to the same files on every machine.", spec.model.name)
-        self._engine = open_engine(spec.model, Capacity(batch_tokens=spec.batch_tokens))
+        return open_engine(spec.model, Capacity(batch_tokens=spec.batch_tokens))
 
     def __call__(self, block: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """The answers to a block of requests."""
+        if self._failure is not None:
+            return {"key": [b""], "answer": [json.dumps(self._failure.as_dict())]}
         rows = zip(block["key"], block["tokens"], block["asked"], strict=True)
         pending = (Pending(bytes(key), request_from(bytes(tokens), str(asked))) for key, tokens, asked in rows)
         done = [each for part in RequestStream(self._engine).answers(pending) for each in part]
         return {"key": [each.key for each in done], "answer": [answer_text(each.outcome) for each in done]}
 
 
-def _answered(batch: Mapping[str, Sequence[Any]]) -> list[Answered]:
-    rows = zip(batch["key"], batch["answer"], strict=True)
-    return [Answered(bytes(key), outcome_from(str(text))) for key, text in rows]
+def answered(batch: Mapping[str, Sequence[Any]]) -> list[Answered]:
+    """A block as a worker sent it. Raises ModelError where it could not use the model."""
+    done = []
+    for key, text in zip(batch["key"], batch["answer"], strict=True):
+        if not key:
+            error = json.loads(str(text))
+            raise ModelError(error["message"], error.get("remedy", ""), error.get("where", ""))
+        done.append(Answered(bytes(key), outcome_from(str(text))))
+    return done

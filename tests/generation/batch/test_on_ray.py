@@ -10,7 +10,7 @@ import pytest
 from outcrop.core.completions import CompletionRequest, Sampling
 from outcrop.core.engines import ModelRef
 from outcrop.core.errors import MissingDependency, ModelError, OutcropError
-from outcrop.generation.batch.on_ray import Worker
+from outcrop.generation.batch.on_ray import Worker, answered
 from outcrop.generation.batch.requests import asked_text, packed, request_from
 from outcrop.generation.batch.running import AnsweringSpec
 from outcrop.models.folder import find_model
@@ -63,5 +63,6 @@ def test_a_worker_answers_blocks_and_refuses_other_weights(tmp_path: Path) -> No
     assert "completions" in texts[b"one"]
     assert "refusal" in texts[b"two"]
     assert request_from(block["tokens"][0], block["asked"][0]) == asked[0]
-    with pytest.raises(ModelError, match="On this machine the model's digest is"):
-        Worker(spec._replace(digest="sha256:other"), 1)
+    for wrong in (spec._replace(digest="sha256:other"), spec._replace(model=ModelRef("/nowhere", "float32"))):
+        with pytest.raises(ModelError, match="On this machine the model's digest is|no model folder"):
+            answered(Worker(wrong, 1)(block))
