@@ -72,7 +72,7 @@ class RayAnswering:
         blocks = max(share.workers, -(-len(rows) // BLOCK_REQUESTS))
         self._listener({"event": "stage", "title": f"Answering on {share.workers} workers"})
         began = time.monotonic()
-        blocks_done = ray.data.from_items(rows, override_num_blocks=min(blocks, len(rows))).map_batches(
+        results = ray.data.from_items(rows, override_num_blocks=min(blocks, len(rows))).map_batches(
             Worker,
             fn_constructor_args=(self._spec, share.processors),
             compute=ray.data.ActorPoolStrategy(size=share.workers),
@@ -80,7 +80,7 @@ class RayAnswering:
             num_cpus=share.processors,
             num_gpus=share.gpus,
         )
-        for batch in blocks_done.iter_batches(batch_size=None, prefetch_batches=0):
+        for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
             done = answered(batch)
             outcomes = [outcome for _, outcome in done if not isinstance(outcome, Refusal)]
             self.generated_tokens += sum(len(each.token_ids) for outcome in outcomes for each in outcome)

@@ -64,5 +64,5 @@ def test_a_worker_answers_blocks_and_refuses_other_weights(tmp_path: Path) -> No
     assert "refusal" in texts[b"two"]
     assert request_from(block["tokens"][0], block["asked"][0]) == asked[0]
     for wrong in (spec._replace(digest="sha256:other"), spec._replace(model=ModelRef("/nowhere", "float32"))):
-        with pytest.raises(ModelError, match="On this machine the model's digest is|no model folder"):
+        with pytest.raises(ModelError, match=r"On this machine the model's digest is|no model folder"):
             answered(Worker(wrong, 1)(block))
