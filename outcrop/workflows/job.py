@@ -35,6 +35,7 @@ VERBS: Catalog[Verb] = Catalog(
         "batch": "outcrop.workflows.batch_infer:batch",
         "customize": "outcrop.workflows.customize:customize",
         "invoke-batch": "outcrop.workflows.invoke_batch:invoke_batch",
+        "evaluation-job": "outcrop.workflows.evaluation_job:evaluation_job",
         "import": "outcrop.workflows.import_model:import_model",
     },
 )

@@ -31,6 +31,7 @@ class World:
     provisioned: str = ""
     copy_job: str = ""
     batch_job: str = ""
+    evaluation_job: str = ""
 
     def arns(self) -> dict[str, str]:
         """The ARNs of what is in it."""
@@ -55,6 +56,19 @@ def batch(name: str, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def evaluation(name: str, **changes: Any) -> dict[str, Any]:
+    """A request for an evaluation job."""
+    dataset = {"name": "questions", "datasetLocation": {"s3Uri": "s3://data/questions.jsonl"}}
+    config = {"taskType": "QuestionAndAnswer", "dataset": dataset, "metricNames": ["Builtin.Accuracy", "rouge_l"]}
+    params = json.dumps({"inferenceConfig": {"maxTokens": 4, "temperature": 0}})
+    model = {"modelIdentifier": GRAVEL, "inferenceParams": params}
+    return {
+        "jobName": name, "roleArn": ROLE, "evaluationConfig": {"automated": {"datasetMetricConfigs": [config]}},
+        "inferenceConfig": {"models": [{"bedrockModel": model}]}, "outputDataConfig": {"s3Uri": "s3://data/scores/"},
+        **changes,
+    }  # fmt: skip
+
+
 def populated(server: TestServer) -> World:
     """One of everything, made by boto3."""
     client = server.client()
@@ -72,6 +86,7 @@ def populated(server: TestServer) -> World:
         jobName="import", importedModelName="imported", roleArn=ROLE, modelDataSource=source
     )["jobArn"]
     world.batch_job = client.create_model_invocation_job(**batch("answers"))["jobArn"]
+    world.evaluation_job = client.create_evaluation_job(**evaluation("scores"))["jobArn"]
     server.work()
     world.model = client.get_model_customization_job(jobIdentifier=world.job)["outputModelArn"]
     world.imported = client.get_model_import_job(jobIdentifier=world.imported_job)["importedModelArn"]
@@ -95,6 +110,12 @@ def _write_files(folder: Path) -> None:
     write_lines(folder / "text.jsonl", [{"input": f"{word} things are here. " * 9} for word in WORDS])
     records = [{"recordId": f"R{n}", "modelInput": {"prompt": f"{WORDS[n]}?", "max_gen_len": 4}} for n in range(3)]
     write_lines(folder / "batch.jsonl", [*records, {"recordId": "bad", "modelInput": {"nothing": 1}}])
+    questions = [
+        {"prompt": f"What is {word}?", "referenceResponse": f"{word} is a word", "category": "x"} for word in WORDS
+    ]
+    write_lines(folder / "questions.jsonl", questions)
+    given = [{"response": "red is a word", "modelIdentifier": "elsewhere"}]
+    write_lines(folder / "answered.jsonl", [{**question, "modelResponses": given} for question in questions])
     (folder / "model").mkdir()
     for file in (BUNDLED / "gravel").iterdir():
         (folder / "model" / file.name).write_bytes(file.read_bytes())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from outcrop.service.bedrock.operations import CONTROL_OPERATIONS
-from tests.support.bedrock import GRAVEL, ROLE, World, batch, customization
+from tests.support.bedrock import GRAVEL, ROLE, World, batch, customization, evaluation
 
 pytestmark = pytest.mark.contract
 
@@ -233,6 +233,66 @@ def _stop_batch(world: World) -> None:
         world.client.stop_model_invocation_job(jobIdentifier=arn)
 
 
+def _get_evaluation(world: World) -> None:
+    found = world.client.get_evaluation_job(jobIdentifier=world.evaluation_job)
+    assert found["status"] == "Completed", found
+    folder = world.server.bucket("data") / "scores" / "scores" / world.evaluation_job.rpartition("/")[2]
+    [file] = folder.glob("models/*/taskTypes/QuestionAndAnswer/datasets/questions/*_output.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows) == 10
+    assert [score["metricName"] for score in rows[0]["automatedEvaluationResult"]["scores"]] == [
+        "Builtin.Accuracy", "rouge_l"
+    ]  # fmt: skip
+    assert rows[0]["inputRecord"]["category"] == "x"
+    for score in json.loads((folder / "evaluation_summary.json").read_text())["scores"]:
+        assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+        assert score["rows"] == 10
+
+
+def _create_evaluation(world: World) -> None:
+    request = evaluation("given", inferenceConfig=GIVEN)
+    automated = request["evaluationConfig"]["automated"]
+    automated["datasetMetricConfigs"][0]["dataset"]["datasetLocation"]["s3Uri"] = "s3://data/answered.jsonl"
+    arn = world.client.create_evaluation_job(**request)["jobArn"]
+    world.server.work()
+    assert world.client.get_evaluation_job(jobIdentifier=arn)["status"] == "Completed"
+    folder = world.server.bucket("data") / "scores" / "given" / arn.rpartition("/")[2]
+    scores = json.loads((folder / "evaluation_summary.json").read_text())["scores"]
+    assert scores[0]["value"] == pytest.approx((1 + 9 * 2 / 3) / 10)  # "red is a word" against "blue is a word": 2 of 3
+    automated["datasetMetricConfigs"][0]["metricNames"] = ["Builtin.Toxicity"]
+    with pytest.raises(world.client.exceptions.ValidationException, match=r"Available: Builtin\.Accuracy"):
+        world.client.create_evaluation_job(**request | {"jobName": "toxic"})
+
+
+GIVEN = {"models": [{"precomputedInferenceSource": {"inferenceSourceIdentifier": "elsewhere"}}]}
+
+
+def _evaluation_fails(world: World) -> None:
+    bucket = world.server.bucket("data")
+    (bucket / "wrong.jsonl").write_text('{"prompt": "a"}\n{\n{"prompt": "a", "referenceResponse": "b"}\n')
+    request = evaluation("wrong")
+    automated = request["evaluationConfig"]["automated"]
+    automated["datasetMetricConfigs"][0]["dataset"]["datasetLocation"]["s3Uri"] = "s3://data/wrong.jsonl"
+    arn = world.client.create_evaluation_job(**request)["jobArn"]
+    world.server.work()
+    [message] = world.client.get_evaluation_job(jobIdentifier=arn)["failureMessages"]
+    assert "s3://data/wrong.jsonl:1: referenceResponse" in message
+    assert "s3://data/wrong.jsonl:2: not JSON" in message
+    gone = world.client.batch_delete_evaluation_job(jobIdentifiers=[arn, arn[:-1] + "0"])
+    assert [each["jobIdentifier"] for each in gone["evaluationJobs"]] == [arn]
+    assert [each["code"] for each in gone["errors"]] == ["404"]
+    with pytest.raises(world.client.exceptions.ResourceNotFoundException):
+        world.client.get_evaluation_job(jobIdentifier=arn)
+
+
+def _stop_evaluation(world: World) -> None:
+    arn = world.client.create_evaluation_job(**evaluation("stopped"))["jobArn"]
+    world.client.stop_evaluation_job(jobIdentifier=arn)
+    assert world.client.get_evaluation_job(jobIdentifier=arn)["status"] == "Stopped"
+    with pytest.raises(world.client.exceptions.ConflictException):
+        world.client.stop_evaluation_job(jobIdentifier=arn)
+
+
 CASES: dict[str, Callable[[World], Any]] = {
     "CreateModelCustomizationJob": _create_job,
     "GetModelCustomizationJob": _get_job,
@@ -268,6 +328,11 @@ CASES: dict[str, Callable[[World], Any]] = {
     "GetModelInvocationJob": _get_batch,
     "ListModelInvocationJobs": lambda w: _pages(w, "list_model_invocation_jobs", "invocationJobSummaries", "jobArn"),
     "StopModelInvocationJob": _stop_batch,
+    "CreateEvaluationJob": _create_evaluation,
+    "GetEvaluationJob": _get_evaluation,
+    "ListEvaluationJobs": lambda w: _pages(w, "list_evaluation_jobs", "jobSummaries", "jobArn"),
+    "StopEvaluationJob": _stop_evaluation,
+    "BatchDeleteEvaluationJob": _evaluation_fails,
     "CreateModelCopyJob": _create_copy,
     "GetModelCopyJob": lambda w: w.client.get_model_copy_job(jobArn=w.copy_job),
     "ListModelCopyJobs": lambda w: _pages(w, "list_model_copy_jobs", "modelCopyJobSummaries", "jobArn"),

@@ -22,6 +22,7 @@ LISTS = {
     "list_custom_model_deployments": "modelDeploymentSummaries",
     "list_provisioned_model_throughputs": "provisionedModelSummaries",
     "list_model_copy_jobs": "modelCopyJobSummaries", "list_model_invocation_jobs": "invocationJobSummaries",
+    "list_evaluation_jobs": "jobSummaries",
 }  # fmt: skip
 
 
