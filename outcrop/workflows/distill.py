@@ -285,4 +285,4 @@ def _longest(reader: LoadedModel, lessons: Lessons) -> int:
         return longest_label(reader, lessons.labels)
     rows = [*lessons.train, *lessons.validation, *lessons.test]
     own = [len(reader.renderer.answer(row, answer_text(row))) for row in rows if has_answer(row)]
-    return max(own, default=LONGEST_ANSWER)
+    return max(own, default=min(LONGEST_ANSWER, reader.context // 2))

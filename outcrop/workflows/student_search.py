@@ -28,7 +28,7 @@ MOST_TRIED = 4
 """Students that are trained at all: of those fast enough, the largest, which have the most to give."""
 RUNGS = (0.15, 0.35)
 """Shares of the whole training that the short ones take (successive halving, Jamieson and Talwalkar 2016)."""
-TEACHER = "teacher"
+TEACHER, STUDENT = "teacher", "student"
 
 
 class Found(NamedTuple):
@@ -82,26 +82,31 @@ class Search:
     def _timed(
         self, students: Sequence[Student], teacher: Teacher, prompts: Sequence[Record], tokens: int, longest: int
     ) -> dict[str, Candidate]:
+        """Every student in turns with the teacher, two models in memory at a time."""
         kept = self.folder / "speeds.json"
-        if not kept.exists():
-            self.listener({"event": "stage", "title": f"Timing {len(students)} shapes of students before any training"})
-            models = {student.name: student.make() for student in students}
-            if teacher.loaded is not None:
-                models = {TEACHER: teacher.loaded, **models}
-            timings = race(models, prompts, tokens, self.listener, stops=False, rounds=TIMED_ROUNDS)
-            measured = {name: timing.speed for name, timing in timings.items()}
-            if isinstance(teacher, RemoteTeacher):
-                measured[TEACHER] = teacher.speed(prompts, longest)
-            write_json(kept, {name: speed.as_dict() for name, speed in measured.items()})
-        speeds = {name: Speed.from_dict(values) for name, values in json.loads(kept.read_text("utf-8")).items()}
-        base = speeds[TEACHER]
-        return {
-            student.name: Candidate(
-                student.name, (own := speeds[student.name]), base.p50_ms / own.p50_ms,
-                own.rows_per_s / base.rows_per_s, None, 0, "",
-            )
-            for student in students
-        }  # fmt: skip
+        known: dict[str, Any] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+        self.listener({"event": "stage", "title": f"Timing {len(students)} shapes of students before any training"})
+        for student in students:
+            if student.name not in known:
+                speeds = self._against(student, teacher, prompts, tokens, longest)
+                known[student.name] = {name: speed.as_dict() for name, speed in speeds.items()}
+                write_json(kept, known)
+        candidates = {}
+        for student in students:
+            base, own = (Speed.from_dict(known[student.name][name]) for name in (TEACHER, STUDENT))
+            ratios = base.p50_ms / own.p50_ms, own.rows_per_s / base.rows_per_s
+            candidates[student.name] = Candidate(student.name, own, *ratios, None, 0, "")
+        return candidates
+
+    def _against(
+        self, student: Student, teacher: Teacher, prompts: Sequence[Record], tokens: int, longest: int
+    ) -> dict[str, Speed]:
+        models = {STUDENT: student.make()} | ({TEACHER: teacher.loaded} if teacher.loaded is not None else {})
+        timings = race(models, prompts, tokens, self.listener, stops=False, rounds=TIMED_ROUNDS)
+        measured = {name: timing.speed for name, timing in timings.items()}
+        if isinstance(teacher, RemoteTeacher):
+            measured[TEACHER] = teacher.speed(prompts, longest)
+        return measured
 
     def _tried(self, candidates: dict[str, Candidate]) -> list[str]:
         """Names of those to train, the largest first; the others get their fate."""
