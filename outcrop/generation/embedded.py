@@ -178,7 +178,7 @@ class EmbeddedEngine:
         """Free what unfinished tasks hold."""
         for task in tasks:
             task.cancelled = True
-        with self._lock:
+        with self._lock, torch.inference_mode():
             self.scheduler.drop_cancelled()
 
     def _advance(self, enough: Callable[[], bool]) -> None:

@@ -226,6 +226,18 @@ def test_requests_that_cannot_be_answered_are_named_at_once(request_: Completion
         engine.stream(request_)
 
 
+def test_a_stream_that_is_left_does_not_disturb_the_others() -> None:
+    engine = EmbeddedEngine(tiny_model(), tiny_tokenizer())
+    requests = [CompletionRequest(prompt, Sampling(max_new_tokens=40)) for prompt in _prompts(count=3)]
+    expected = [completion.text for completion in engine.complete(requests)]
+    streams = [engine.stream(request) for request in requests]
+    begun = [next(stream) for stream in streams]
+    streams[0].close()  # type: ignore[attr-defined]
+    assert len(engine.scheduler.rows) == 2
+    assert [text + "".join(stream) for text, stream in zip(begun[1:], streams[1:], strict=True)] == expected[1:]
+    assert engine.scheduler.idle
+
+
 def test_a_model_in_training_answers_without_dropout_and_goes_on_training() -> None:
     model = tiny_model(attention_dropout=0.5).train()
     requests = _requests(_prompts(count=3))
