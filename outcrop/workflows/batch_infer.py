@@ -27,7 +27,7 @@ from outcrop.generation.batch.bodies import body_reader
 from outcrop.generation.batch.job import BatchJob, Output
 from outcrop.generation.batch.predictions import PredictionCache
 from outcrop.generation.batch.questions import BodyReaderMaker, Responder
-from outcrop.generation.batch.requests import Asker, Identity
+from outcrop.generation.batch.requests import Asker, Identity, sampling_from
 from outcrop.generation.batch.rows import InputFile, Reading, check_names, input_files
 from outcrop.generation.batch.runners import RUNNERS, Answering
 from outcrop.generation.batch.running import AnsweringSpec
@@ -202,7 +202,7 @@ def _asking(model: str, sampling: Mapping[str, Any]) -> Asking:
     unknown = sorted(set(sampling) - set(Sampling.__dataclass_fields__))
     if unknown:
         raise UsageError(f"Unknown sampling field: {unknown[0]}.", f"Allowed: {', '.join(asdict(Sampling()))}.")
-    defaults = Sampling(**sampling)
+    defaults = sampling_from(sampling)
     check_sampling(defaults, len(tokenizer), "the job's sampling")
     adapter = folder.digest() if folder.base is not None else ""
     return Asking(folder, load_renderer(folder, tokenizer), defaults, folder.root.digest(), adapter)

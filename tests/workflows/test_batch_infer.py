@@ -14,9 +14,10 @@ import pytest
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Event, StopRequested
+from outcrop.generation.batch import running
 from outcrop.models.folder import CARD
 from outcrop.store.batch_work import BatchWork
-from outcrop.workflows import batch_infer, job
+from outcrop.workflows import job
 from outcrop.workflows.generate import generate
 from outcrop.workflows.run_folder import ANSWERS, JOB, RUN
 from tests.models.folders import edit, write_model
@@ -232,7 +233,9 @@ def stop_at(title: str) -> Any:
 
 @pytest.mark.parametrize("title", ["rows", "requests"])
 def test_a_job_finds_its_own_unfinished_work(model: Path, rows: Path, tmp_path: Path, title: str) -> None:
-    arguments = {"model": str(model), "data": [str(rows)], "to": str(tmp_path / "out"), "batch_tokens": 8}
+    sampling = {"max_new_tokens": 6, "stop_strings": ("zzz",), "stop_ids": (3,), "logit_bias": ((5, -1.0),)}
+    given = {"model": str(model), "data": [str(rows)], "to": str(tmp_path / "out"), "sampling": sampling}
+    arguments = json.loads(json.dumps(given | {"batch_tokens": 8}))  # as the queue keeps them
     with pytest.raises(StopRequested):
         job.perform("batch", arguments, "job1", stop_at(title))
     result = job.perform("batch", job.with_fewer_batch_tokens(arguments, 1), "job1", lambda event: None)
@@ -274,7 +277,7 @@ def test_progress_tells_speed_and_hits(model: Path, rows: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"format": "bedrock"}, "Unknown record format: bedrock"),
+        ({"format": "bedrock"}, "Unknown format: bedrock. Did you mean: bedrock-batch"),
         ({"format": "alpaca", "columns": "prompt=text"}, "A format and a mapping"),
         ({"invocation": "Chat"}, "no way to invoke"),
         ({"precision": "float16"}, "precision is 'float16'"),
@@ -296,7 +299,7 @@ def test_requests_that_make_no_sense_are_refused_at_once(
 def test_files_that_cannot_be_used_are_refused_before_anything_is_computed(
     model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_infer, "open_engine", None)
+    monkeypatch.setattr(running, "open_engine", None)
     broken = tmp_path / "broken.jsonl.gz"
     broken.write_bytes(b"\x1f\x8b\x08 no gzip")
     (tmp_path / "other").mkdir()

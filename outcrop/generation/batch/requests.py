@@ -75,7 +75,7 @@ class Asker:
 
     def asked(self, question: Question) -> Asked:
         """The record that a question puts to the model, and how answers are chosen."""
-        sampling = replace(self._defaults, **question.sampling)
+        sampling = sampling_from(vars(self._defaults) | dict(question.sampling))
         if not isinstance(question.prompt, str):
             return Asked(question.prompt, sampling, False)
         return Asked(asked_record(self.folder, question.prompt), sampling, True)
@@ -146,11 +146,16 @@ def _options_text(sampling: Sampling, n: int) -> str:
 def request_from(tokens: bytes, asked: str) -> CompletionRequest:
     """The request that was packed into both."""
     given = json.loads(asked)
-    fields: dict[str, Any] = {name: _frozen(value) for name, value in given["sampling"].items()}
-    if fields["constraint"] is not None:
-        fields["constraint"] = Constraint(**fields["constraint"])
     ids = tuple(np.frombuffer(tokens, dtype=">u4").tolist())
-    return CompletionRequest(ids, Sampling(**fields), given["n"])
+    return CompletionRequest(ids, sampling_from(given["sampling"]), given["n"])
+
+
+def sampling_from(fields: Mapping[str, Any]) -> Sampling:
+    """Fields of Sampling, also as JSON holds them: with lists for tuples and an object for a constraint."""
+    frozen: dict[str, Any] = {name: _frozen(value) for name, value in fields.items()}
+    if isinstance(frozen.get("constraint"), Mapping):
+        frozen["constraint"] = Constraint(**frozen["constraint"])
+    return Sampling(**frozen)
 
 
 def answer_text(outcome: Sequence[Completion] | Refusal) -> str:

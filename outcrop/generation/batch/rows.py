@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from outcrop.core.errors import DataError, UsageError, UserError
+from outcrop.core.errors import DataError, UsageError, UserError, did_you_mean
 from outcrop.data.defects import DEFECTS
 from outcrop.data.formats.catalog import CONTAINERS, SHAPES
 from outcrop.data.formats.container import Row
@@ -57,8 +57,8 @@ class Reading:
     def check(self) -> None:
         """Raise UsageError for what can be seen to be wrong without a file."""
         mapping = asking_mapping(self.columns, self.template, self.roles)
-        if self.format and self.format not in FORMATS:
-            SHAPES.load(self.format)
+        if self.format and self.format not in (*FORMATS, *SHAPES):
+            raise UsageError(f"Unknown format: {self.format}.", did_you_mean(self.format, [*FORMATS, *SHAPES]))
         if mapping and self.format:
             raise UsageError("A format and a mapping were both given.", "Give one: a mapping makes the records itself.")
         if self.invocation not in INVOCATIONS:
@@ -119,7 +119,7 @@ def open_file(file: InputFile, reading: Reading, folder: ModelFolder, read: Body
     return OpenFile(file, form, (_asked(form, item) for item in chain(head, found)))
 
 
-def input_files(folder: Path, names: Sequence[str] = ()) -> list[InputFile]:
+def input_files(folder: Path) -> list[InputFile]:
     """All files of rows below a folder, by name. Raises UsageError where there are none."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and file_type(path) in CONTAINERS)
     shown = [InputFile(path, path.relative_to(folder).as_posix()) for path in paths if not _is_hidden(path, folder)]
