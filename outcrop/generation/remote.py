@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -118,20 +118,24 @@ class RemoteChat:
         Raises Unavailable for an endpoint that does not answer, JobFailed where it refuses or the cap is reached; what
         was kept before is paid for and stays kept.
         """
-        with ThreadPoolExecutor(self.spec.together) as pool:
+        failed = threading.Event()
 
-            def one(number: int, turns: Sequence[Message]) -> None:
+        def one(number: int, turns: Sequence[Message]) -> None:
+            if failed.is_set():  # nothing more is paid for once the work has come to an end
+                return
+            try:
                 answer = self._ask_one(turns, max_tokens)
                 with self._lock:
                     self.spent += self.spec.cost(answer.input_tokens, answer.output_tokens)
                     keep(number, answer)
+            except BaseException:
+                failed.set()
+                raise
 
+        with ThreadPoolExecutor(self.spec.together) as pool:
             tasks = [pool.submit(one, number, turns) for number, turns in enumerate(conversations)]
-            done, waiting = wait(tasks, return_when=FIRST_EXCEPTION)
-            for task in waiting:
-                task.cancel()
-            for task in done:
-                task.result()
+        for task in tasks:
+            task.result()
 
     def _ask_one(self, turns: Sequence[Message], max_tokens: int) -> Answer:
         path, body = self._request(turns, max_tokens)

@@ -104,6 +104,10 @@ def test_what_was_answered_before_a_refusal_is_kept(endpoint: Endpoint) -> None:
     with pytest.raises(JobFailed, match="refused a request: 401") as failure:
         ask(chat, "b")
     assert "key" in failure.value.remedy
+    endpoint.failures, before = 1, len(endpoint.requests)
+    with pytest.raises(JobFailed):
+        ask(chat, *"cdefgh")
+    assert len(endpoint.requests) == before + 1  # nothing is asked after a refusal
     assert kept == ["you said a"]
 
 
