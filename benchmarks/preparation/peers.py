@@ -64,7 +64,7 @@ def datatrove_side(rows: Path, folder: Path, workers: int, n_grams: int) -> list
     for number, (tasks, pipeline) in enumerate(steps):
         LocalPipelineExecutor(pipeline, tasks=tasks, workers=workers, logging_dir=f"{work}/log{number}").run()
     return sorted(
-        int(json.loads(line)["id"])
+        int(json.loads(line).get("id", 0))  # the writer leaves out a 0
         for path in (folder / "kept").glob("*")
         for line in path.read_text(encoding="utf-8").splitlines()
     )

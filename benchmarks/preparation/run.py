@@ -3,7 +3,8 @@
     python benchmarks/preparation/run.py --peers-python PYTHON [--rows 40000] [--workers 2]
     python benchmarks/preparation/run.py --scale 1000000
 
-The peers have an environment of their own (pip install datatrove datasketch xxhash spacy). The second form prepares a
+The peers have an environment of their own (pip install datatrove datasketch 'xxhash<3.6' regex
+spacy tokenizers). --sides outcrop,datatrove takes these alone, on the same rows. The second form prepares a
 million rows with the given steps and reports time and peak memory.
 """
 
@@ -60,21 +61,25 @@ def measured(found: dict[str, Any], rows: int, planted: dict[int, tuple[int, str
     }
 
 
-def compare(rows: int, workers: int, python: str) -> dict[str, Any]:
-    """All sides on the same rows, one after the other."""
+def compare(rows: int, workers: int, python: str, chosen: tuple[str, ...]) -> dict[str, Any]:
+    """The chosen sides on the same rows, one after the other."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "rows.jsonl"
         planted = write(data, rows)
         sides: dict[str, list[str]] = {
-            f"outcrop, {workers} workers": [sys.executable, str(HERE / "ours.py"), "", "", str(workers), "dedupe"],
-            "outcrop, 1 worker": [sys.executable, str(HERE / "ours.py"), "", "", "1", "dedupe"],
-        }
+            f"outcrop, {count} worker{'s' * (count > 1)}": [
+                sys.executable, str(HERE / "ours.py"), "", "", str(count), "dedupe",
+            ]
+            for count in sorted({workers, 1}, reverse=True)
+        }  # fmt: skip
         for side, count in (("datasketch", 1), ("datatrove", workers)):
             for n_grams in (1, 5):
                 name = f"{side}, {'single words' if n_grams == 1 else '5 words'}, {count} worker{'s' * (count > 1)}"
                 sides[name] = [python, str(HERE / "peers.py"), side, "", "", str(count), str(n_grams)]
         results = {}
         for number, (name, command) in enumerate(sides.items()):
+            if not name.startswith(chosen):
+                continue
             folder = Path(scratch) / str(number)
             folder.mkdir()
             places = iter((str(data), str(folder)))
@@ -106,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", default="")
     parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--sides", default="outcrop,datasketch,datatrove")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scale", type=int, default=0)
     parser.add_argument("--steps", default="clean,dedupe,anonymise,split")
@@ -122,7 +128,9 @@ def main() -> None:
     if given.scale:
         name, result = "scale.json", scale(given.scale, given.workers, given.steps)
     else:
-        name, result = "beside.json", compare(given.rows, given.workers, given.peers_python or sys.executable)
+        name, result = "beside.json", compare(
+            given.rows, given.workers, given.peers_python or sys.executable, tuple(given.sides.split(","))
+        )  # fmt: skip
     given.to.mkdir(exist_ok=True)
     machine["load_after"] = round(os.getloadavg()[0], 1)
     (given.to / name).write_text(

@@ -28,6 +28,7 @@ from outcrop.core.errors import UsageError
 from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.pipeline.chain import parse_assignments
 from outcrop.data.pipeline.output import CHANGES_FILE
+from outcrop.data.pipeline.pool import RUNNERS
 from outcrop.data.steps.catalog import STEPS
 from outcrop.workflows.prepare import PrepareResult, prepare
 
@@ -70,6 +71,14 @@ AgainstOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", metavar="N", min=1, help="Processes. Default: as many as processors.")
 ]
+RunnerOption = Annotated[
+    str,
+    typer.Option(
+        "--runner",
+        metavar="|".join(RUNNERS),
+        help="Who works: processes of this machine, or Ray Data (a running Ray, RAY_ADDRESS, or one of its own).",
+    ),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with an unfinished preparation; what is done is not done again.")
 ]
@@ -86,6 +95,7 @@ def prepare_files(
     against: AgainstOption = None,
     diff: DiffOption = False,
     workers: WorkersOption = None,
+    runner: RunnerOption = "local",
     resume: ResumeOption = False,
     columns: MapOption = "",
     template: TemplateOption = "",
@@ -110,7 +120,7 @@ def prepare_files(
         result = prepare(
             files, to, ColumnMapping.from_text(columns, template, roles), record_format or None,
             [name.strip() for name in steps.split(",")] if steps else None, settings, recipe,
-            sources, workers=workers, listener=listener, overwrite=overwrite, resume=resume,
+            sources, workers=workers, runner=runner, listener=listener, overwrite=overwrite, resume=resume,
         )  # fmt: skip
     if output == "json":
         print_json(result.as_dict())

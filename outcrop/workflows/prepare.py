@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import UsageError, UserError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import digest, write_json
 from outcrop.core.settings import threads
@@ -17,7 +18,7 @@ from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.pipeline import output
 from outcrop.data.pipeline.blocks import BLOCK_BYTES, BLOCK_ROWS, Inputs
 from outcrop.data.pipeline.chain import Chain, Values, chain
-from outcrop.data.pipeline.pool import Pool
+from outcrop.data.pipeline.pool import workers_of
 from outcrop.data.pipeline.runner import Run
 from outcrop.data.reading import Paths
 from outcrop.data.records import Record
@@ -51,6 +52,7 @@ def prepare(
     sources: Mapping[str, Mapping[str, str]] | None = None,
     predicates: Sequence[Callable[[Record], bool]] = (),
     workers: int | None = None,
+    runner: str = "local",
     listener: Listener = ignore,
     *,
     overwrite: bool = False,
@@ -60,7 +62,8 @@ def prepare(
 
     steps: names in order; settings: parameters by step and name, which win over those of `recipe`, a TOML file;
     sources: what to call where a setting came from; predicates: functions of a module, for the step filter;
-    workers: processes; the bytes of the result do not depend on it. With resume an unfinished preparation goes on.
+    workers: processes; runner: local, or ray for Ray Data; the bytes of the result depend on neither. With resume an
+    unfinished preparation goes on.
     Raises UsageError for unknown steps, parameters and files, and DataError for files that cannot be used.
     """
     made = chain(steps, settings, Path(recipe) if recipe else None, sources)
@@ -72,13 +75,18 @@ def prepare(
     parameters = [vars(entry) for entry in made.resolved()]
     listener({"event": "resolved", "parameters": parameters})
     with run_folder(str(to), overwrite=overwrite, resume=resume, inputs=names, listener=listener) as partial:
-        stages = partial / RUN / STAGES
+        stages = (partial / RUN / STAGES).absolute()
         stages.mkdir(parents=True, exist_ok=True)
         facts = _facts(inputs, made)
         _keep_state(stages.parent / STATE, facts, resume)
-        with Pool(workers or threads()) as pool:
-            run = Run(inputs, made, stages, pool, tools, listener)
-            written = output.write(run, run.run(), partial, mapping)
+        try:
+            with workers_of(runner, workers or threads()) as pool:
+                run = Run(inputs, made, stages, pool, tools, listener)
+                written = output.write(run, run.run(), partial, mapping)
+        except UserError:
+            # Rows or parameters have to change, and then no shard can be used again.
+            shutil.rmtree(stages)
+            raise
         account = output.write_account(run, written, partial, {"inputs": facts["inputs"], "mapping": facts["mapping"]})
     return PrepareResult(Path(to), account)
 

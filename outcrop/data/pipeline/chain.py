@@ -136,21 +136,27 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
         _check_names([], [step], "--set")
         if name in values.setdefault(step, {}):
             raise UsageError(f"--set gives {step}.{name} twice.", "Give it once.")
-        values[step][name] = _value(value.strip(), STEPS.load(step).spec_type, name)
+        values[step][name] = _value(value.strip(), STEPS.load(step).spec_type, name, step)
     return values
 
 
-def _value(text: str, spec: type[BaseModel], name: str) -> Any:
-    """Lists and tables are written as JSON; everything else is text, which the spec reads as its type."""
+def _value(text: str, spec: type[BaseModel], name: str, step: str) -> Any:
+    """Lists and tables are written as JSON, or with commas: A,B or A=1,B=2; everything else is text, which the spec
+    reads as its type."""
     kind = str(spec.model_fields[name].annotation) if name in spec.model_fields else ""
     if not any(word in kind for word in ("tuple", "dict", "list")):
         return None if text == "null" else text
     try:
         return json.loads(text)
     except ValueError:
-        if "dict" in kind:
-            raise UsageError(f"--set {name}={text} is no JSON object.", 'Example: {"a.jsonl": 1}') from None
-        return [part.strip() for part in text.split(",")]
+        words = [part.strip() for part in text.split(",")]
+        if "dict" not in kind:
+            return words
+        pairs = [word.rpartition("=") for word in words]
+        if not all(key and value for key, _, value in pairs):
+            remedy = f"Examples: --set {step}.{name}=a.jsonl=2,b.jsonl=0.5 or a JSON object."
+            raise UsageError(f"--set {step}.{name}={text} does not say what has which value.", remedy) from None
+        return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _check_names(named: Sequence[str], configured: Sequence[str], where: str) -> None:

@@ -9,14 +9,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
-from outcrop.core.errors import JobFailed
+from outcrop.core.catalog import Catalog
+from outcrop.core.errors import JobFailed, MissingDependency
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 IN_FLIGHT_PER_WORKER = 2
+
+
+class Workers(Protocol):
+    """Who does the work of a preparation."""
+
+    def __enter__(self) -> Self:
+        """Be ready for work."""
+        ...
+
+    def __exit__(self, *error: object) -> None:
+        """Leave nobody behind."""
+        ...
+
+    def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """The results in the order of the tasks, of which only a few are taken ahead."""
+        ...
 
 
 class Pool:
@@ -58,6 +75,19 @@ class Pool:
                 "A worker process ended before its work was done: killed, out of memory, or not able to start.",
                 'Go on with --resume; in a script, call this under `if __name__ == "__main__":`, or use one worker.',
             ) from None
+
+
+RUNNERS: Catalog[Callable[[int], Workers]] = Catalog(
+    "runner", {"local": f"{__name__}:Pool", "ray": "outcrop.data.pipeline.ray_pool:RayPool"}
+)
+
+
+def workers_of(runner: str, count: int) -> Workers:
+    """So many workers of a runner. Raises UsageError for an unknown one, MissingDependency where Ray is not there."""
+    try:
+        return RUNNERS.load(runner)(count)
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of("ray", "ray", "The runner ray") from error
 
 
 def _begin() -> None:

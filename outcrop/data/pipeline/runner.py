@@ -20,7 +20,7 @@ from outcrop.data.pipeline import tasks
 from outcrop.data.pipeline.account import READ, Account, StepAccount, merge
 from outcrop.data.pipeline.blocks import Block, Inputs, Listing, blocks
 from outcrop.data.pipeline.chain import Chain, Link
-from outcrop.data.pipeline.pool import Pool
+from outcrop.data.pipeline.pool import Workers
 from outcrop.data.pipeline.shards import COLUMNS, Mask, Shard, Stored
 from outcrop.data.problems import Problems
 from outcrop.data.records import Origin, Record
@@ -80,7 +80,7 @@ class Run:
     inputs: Inputs
     chain: Chain
     folder: Path
-    pool: Pool
+    pool: Workers
     tools: Tools
     listener: Listener
     account: Account = field(default_factory=dict)

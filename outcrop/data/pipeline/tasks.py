@@ -202,6 +202,6 @@ def write_parts(task: WriteTask) -> Done:
     for name in task.names:
         shard.write_lines(name, lines[name])
     counts = {name: len(each) for name, each in lines.items()}
-    account: Mapping[str, Any] = {"counts": counts, "fields": fields, "kinds": kinds}
+    account: Mapping[str, Any] = {"rows": sum(counts.values()), "counts": counts, "fields": fields, "kinds": kinds}
     shard.finish(account, task.names)
     return Done(task.number, dict(account))

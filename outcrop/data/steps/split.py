@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from outcrop.core.errors import DataError
 from outcrop.data.assignment import LEFT_OUT, PARTS
 from outcrop.data.certificate import certify
 from outcrop.data.draw import SplitSpec, draw
@@ -28,13 +29,21 @@ class Split(SetStep[SplitSpec]):
     }
     is_last = True
 
+    def check_inputs(self, names: Sequence[str]) -> None:
+        """Refuse shares that leave nothing to train on, before anything is read. Raises UsageError."""
+        self.spec.shares.check()
+
     def measure(self, sample: Sequence[Record]) -> Measure:
         """Keys, labels, groups, times, and shingles with their signatures."""
         return MeasureSplit.fit(sample, self.spec.group_by, self.spec.time_by)
 
     def decide(self, columns: Columns) -> Decision:
         """The part of every row that stays, and the certificate."""
-        drawn = draw(columns, self.spec)
+        try:
+            drawn = draw(columns, self.spec)
+        except DataError as error:
+            remedy = f"{error.remedy} To prepare without a split, name the --steps without it."
+            raise DataError(error.message, remedy, error.where) from None
         synthetic = drawn.measured.synthetic
         left_out = np.flatnonzero(drawn.part == LEFT_OUT).tolist()
         verdict = Verdict.of((row, SYNTHETIC if synthetic[row] else EARLIER, -1, "") for row in left_out)

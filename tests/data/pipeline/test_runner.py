@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.data.pipeline import blocks
+from outcrop.data.pipeline.chain import parse_assignments
 from outcrop.workflows.prepare import prepare
 from tests.data.corpus import rows, write_jsonl
 
@@ -120,6 +122,30 @@ def test_a_file_that_loses_rows_unseen_is_refused_and_nothing_is_left(data: list
     with pytest.raises(DataError, match=r"broken\.jsonl\.gz: decompression failed"):
         prepare([data[0], str(broken)], tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"split": {"group_by": "customer"}}, r"customer: missing(.*\n)+.*To prepare without a split"),
+    ({"split": {"test": 0.5, "validation": 0.5}}, "leave no training rows"),
+    ({"filter": {"keep_if": ["len(prompt) > 9999"]}}, "No rows are left"),
+])  # fmt: skip
+def test_what_cannot_be_mended_by_going_on_leaves_nothing(
+    settings: dict[str, Any], message: str, data: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises((DataError, UsageError), match=message):
+        prepare(data[2:], tmp_path / "out", settings=settings, workers=1)
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_settings_are_read_from_words() -> None:
+    words = ["mix.weights=a.jsonl=2,b=0.5", 'mix.replay={"c": 0.1}', "filter.languages=en, de", "split.seed=3"]
+    assert parse_assignments(words) == {
+        "mix": {"weights": {"a.jsonl": "2", "b": "0.5"}, "replay": {"c": 0.1}},
+        "filter": {"languages": ["en", "de"]},
+        "split": {"seed": "3"},
+    }
+    with pytest.raises(UsageError, match=r"mix\.weights=a does not say"):
+        parse_assignments(["mix.weights=a"])
 
 
 def test_a_file_without_usable_rows_is_refused(data: list[str], tmp_path: Path) -> None:
