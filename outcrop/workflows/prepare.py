@@ -18,7 +18,7 @@ from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.pipeline import output
 from outcrop.data.pipeline.blocks import BLOCK_BYTES, BLOCK_ROWS, Inputs
 from outcrop.data.pipeline.chain import Chain, Values, chain
-from outcrop.data.pipeline.pool import workers_of
+from outcrop.data.pipeline.pool import RUNNERS
 from outcrop.data.pipeline.runner import Run
 from outcrop.data.reading import Paths
 from outcrop.data.records import Record
@@ -80,7 +80,7 @@ def prepare(
         facts = _facts(inputs, made)
         _keep_state(stages.parent / STATE, facts, resume)
         try:
-            with workers_of(runner, workers or threads()) as pool:
+            with RUNNERS.load(runner)(workers or threads()) as pool:
                 run = Run(inputs, made, stages, pool, tools, listener)
                 written = output.write(run, run.run(), partial, mapping)
         except UserError:

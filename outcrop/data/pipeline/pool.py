@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, Self, TypeVar
 
 from outcrop.core.catalog import Catalog
-from outcrop.core.errors import JobFailed, MissingDependency
+from outcrop.core.errors import JobFailed
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -80,14 +80,6 @@ class Pool:
 RUNNERS: Catalog[Callable[[int], Workers]] = Catalog(
     "runner", {"local": f"{__name__}:Pool", "ray": "outcrop.data.pipeline.ray_pool:RayPool"}
 )
-
-
-def workers_of(runner: str, count: int) -> Workers:
-    """So many workers of a runner. Raises UsageError for an unknown one, MissingDependency where Ray is not there."""
-    try:
-        return RUNNERS.load(runner)(count)
-    except ModuleNotFoundError as error:
-        raise MissingDependency.of("ray", "ray", "The runner ray") from error
 
 
 def _begin() -> None:

@@ -9,15 +9,11 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
-
-import ray
-import ray.data
-
-from outcrop.core.errors import OutcropError
+from outcrop.core.errors import MissingDependency, OutcropError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,10 +26,17 @@ class RayPool:
     """So many tasks at a time. A Ray that is running, or that RAY_ADDRESS names, is used and left as it is."""
 
     def __init__(self, workers: int) -> None:
+        """Raises MissingDependency where Ray is not installed."""
+        if find_spec("ray") is None:
+            raise MissingDependency.of("ray", "ray", "The runner ray")
         self.workers = workers
         self._is_ours = False
 
     def __enter__(self) -> RayPool:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
+        import ray
+        import ray.data
+
         if not ray.is_initialized():
             address = os.environ.get("RAY_ADDRESS")
             size = {} if address else {"num_cpus": self.workers, "include_dashboard": False}
@@ -45,11 +48,15 @@ class RayPool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        import ray
+
         if self._is_ours:
             ray.shutdown()
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """The results in the order of the tasks, which are taken window by window."""
+        import ray.data
+
         waiting = iter(tasks)
         while window := list(islice(waiting, WINDOW_PER_WORKER * self.workers)):
             packed = [{"task": pickle.dumps((work, task))} for task in window]
