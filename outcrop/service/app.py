@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from outcrop.service import operation
-from outcrop.service.auth import Caller
+from outcrop.service.auth import Caller, Claim, claim_of
 from outcrop.service.bedrock import errors, operations
 from outcrop.service.bedrock.errors import BedrockError
 from outcrop.service.calls import Call
@@ -104,13 +104,10 @@ class App:
         match = self.routes.find(request.method, raw_path)
         account.operation = match.route.name if match else "unknown"
         is_open = match is not None and match.route.open
-        if not is_open and not any(name == "authorization" for name, _ in headers):
-            raise BedrockError("MissingAuthenticationTokenException", "Missing Authentication Token")
+        claim = None if is_open else claim_of(headers)
         body = await read_body(request, match.route.body_bytes if match else MIB)
-        if not is_open:
-            signed = SignedRequest(request.method, raw_path, query, headers, body)
-            authenticate = self.service.authenticator.authenticate
-            account.caller = await run_sync(authenticate, signed, limiter=self._key_lookups)
+        if claim is not None:
+            account.caller = await self._caller(claim, SignedRequest(request.method, raw_path, query, headers, body))
         if match is None:
             text = f"There is no operation {request.method} {raw_path[:200]}. Identifiers in paths are percent-encoded."
             raise BedrockError("UnknownOperationException", text)
@@ -118,6 +115,12 @@ class App:
             self.service, account.caller, request, account.request_id, match.labels, query, dict(headers), body
         )
         return await match.route.endpoint(call)
+
+    async def _caller(self, claim: Claim, request: SignedRequest) -> Caller:
+        authenticator = self.service.authenticator
+        if authenticator.is_quick(claim):
+            return authenticator.check(claim, request)
+        return await run_sync(authenticator.check, claim, request, limiter=self._key_lookups)
 
     def _failed(self, error: Exception, account: Account) -> Response:
         account.error = errors.translated(error)

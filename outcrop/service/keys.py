@@ -77,11 +77,16 @@ class Keys:
 
     def bearer(self, text: str) -> KeyRow | None:
         """The key that a bearer key names, if its secret is right; compared in constant time."""
-        key_id, _, secret = text.removeprefix(BEARER_PREFIX).partition(".")
-        row = self._row(key_id) if text.startswith(BEARER_PREFIX) else None
+        key_id = bearer_id(text)
+        secret = text.partition(".")[2]
+        row = self._row(key_id) if key_id else None
         expected = row.secret if row is not None and row.kind == BEARER else ""
         same = hmac.compare_digest(_digest(secret), expected)
         return row if same else None
+
+    def is_known(self, key_id: str) -> bool:
+        """Whether a key was looked up within the last seconds."""
+        return self._clock() - self._cache.get(key_id, (-CACHED_S, None))[0] < CACHED_S
 
     def _row(self, key_id: str) -> KeyRow | None:
         """The key of an id, as it was within the last seconds. Unknown ids are not kept: there are too many."""
@@ -93,6 +98,11 @@ class Keys:
             if row is not None:
                 self._cache[key_id] = (now, row)
         return row
+
+
+def bearer_id(text: str) -> str:
+    """The public part of a bearer key, empty where it is none of ours."""
+    return text.removeprefix(BEARER_PREFIX).partition(".")[0] if text.startswith(BEARER_PREFIX) else ""
 
 
 def _digest(secret: str) -> str:
