@@ -26,7 +26,11 @@ class Interval:
 
 
 def interval_plot(
-    title: str, rows: Sequence[Interval], width: int, *, bounds: tuple[float | None, float | None] = (None, None),
+    title: str,
+    rows: Sequence[Interval],
+    width: int,
+    *,
+    bounds: tuple[float | None, float | None] = (None, None),
     undetectable: float | None = None,
 ) -> Markup:
     """A forest plot: one point with its interval per row.

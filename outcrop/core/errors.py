@@ -9,6 +9,7 @@
     └── JobFailed                exit 1   the work started and could not be finished
         ├── Diverged                      the loss became NaN or exploded
         ├── Unavailable                   an engine that takes no requests now: too many wait, or it is stopping
+        │   └── NotReady                  a model that is still being loaded
         ├── StoreUnavailable              the database cannot be reached, or another process keeps it locked
         └── LeaseLost                     another attempt of the job has taken over, or its time ran out
 
@@ -107,6 +108,12 @@ class Unavailable(JobFailed):
     """An engine takes no requests now: too many wait, or it is stopping. The same request may succeed later."""
 
     code = "unavailable"
+
+
+class NotReady(Unavailable):
+    """The model is still being loaded. The same request will succeed once it is."""
+
+    code = "not-ready"
 
 
 class StoreUnavailable(JobFailed):

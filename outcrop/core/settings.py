@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from outcrop.core.errors import UsageError
+
 
 def home() -> Path:
     """OUTCROP_HOME: where ledgers, jobs and registered models live (default ~/.outcrop)."""
@@ -48,3 +50,12 @@ def threads() -> int:
 def vllm_python() -> str:
     """OUTCROP_VLLM_PYTHON: Python of the environment that vLLM is installed in (default: none; vLLM is not used)."""
     return os.environ.get("OUTCROP_VLLM_PYTHON", "")
+
+
+def model_memory() -> int:
+    """OUTCROP_MODEL_MEMORY: GiB that the models of a server may take, here in bytes (default: half of the memory)."""
+    given = os.environ.get("OUTCROP_MODEL_MEMORY", "")
+    try:
+        return int(float(given) * 2**30) if given else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except ValueError:
+        raise UsageError(f"OUTCROP_MODEL_MEMORY is {given}.", "Give a number of GiB.") from None

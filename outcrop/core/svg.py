@@ -28,8 +28,14 @@ def picture(title: str, description: str, size: tuple[float, float], kind: str, 
     width, height = size
     head = (element("title", title), element("desc", description))
     return element(
-        "svg", *head, *children, class_=f"plot {kind}", role="img", viewBox=f"0 0 {_number(width)} {_number(height)}",
-        width=width, height=height,
+        "svg",
+        *head,
+        *children,
+        class_=f"plot {kind}",
+        role="img",
+        viewBox=f"0 0 {_number(width)} {_number(height)}",
+        width=width,
+        height=height,
     )
 
 

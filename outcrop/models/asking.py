@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from outcrop.data.mapping import fill
-from outcrop.data.records import Conversation, Message, Origin, Pair, Record
+from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
 from outcrop.models.folder import ModelFolder
+from outcrop.models.rendering import Renderer
 
 PROMPT = Origin("the prompt", 0)
+
+
+class Question(NamedTuple):
+    """What a model continues. answers: the text is an answer, so white space before it is the rendering's."""
+
+    prompt_ids: tuple[int, ...]
+    answers: bool
 
 
 def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: Origin = PROMPT) -> Record:
@@ -29,3 +38,28 @@ def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: O
 def answers(folder: ModelFolder, record: Record) -> bool:
     """Whether what follows is an answer, so that white space before it is the rendering's and not the answer's."""
     return folder.card.get("kind") == "fine-tuned" or isinstance(record, Conversation)
+
+
+def prompt_question(renderer: Renderer, folder: ModelFolder, prompt: str) -> Question:
+    """A prompt of a client: one with special tokens went through a template there already, and is taken as it is."""
+    if renderer.special_tokens_in(Text(prompt)):
+        return Question(tuple(renderer.templated(prompt)), answers=False)
+    record = asked_record(folder, prompt)
+    return Question(tuple(renderer.prompt(record)), answers(folder, record))
+
+
+def conversation_question(renderer: Renderer, folder: ModelFolder, messages: Sequence[Message]) -> Question:
+    """Turns of a client. One turn of the user asks a model that was tuned on pairs as a prompt: it knows no turns.
+
+    An assistant's turn at the end is an answer begun: the model goes on with it. Raises DataError for special tokens.
+    """
+    on_pairs = folder.card.get("kind") == "fine-tuned" and not folder.card.get("conversations")
+    if on_pairs and [message.role for message in messages] == ["user"]:
+        record = asked_record(folder, messages[0].content)
+        return Question(tuple(renderer.prompt(record)), answers=True)
+    record = asked_record(folder, messages)
+    ids = renderer.prompt(record)
+    if messages[-1].role != "assistant":
+        return Question(tuple(ids), answers=True)
+    begun = renderer.answer(record, messages[-1].content)[:-1]  # without the token that closes it
+    return Question((*ids, *begun), answers=False)

@@ -127,6 +127,10 @@ class Renderer:
         gap = self._gap(record.prompt, text) if isinstance(record, Pair) else ""
         return [*self._continued(gap + text), self.eos_id]
 
+    def templated(self, text: str) -> list[int]:
+        """The ids of a prompt that the caller put through the chat template: its special tokens are special."""
+        return self._opening(text)
+
     def with_prefix(self, record: Pair, shots: Sequence[Pair], joint: str = "\n\n") -> Pair:
         """`record` with worked examples before it in its prompt: the k-shot form."""
         worked = [shot.prompt + self._gap(shot.prompt, shot.completion) + shot.completion for shot in shots]

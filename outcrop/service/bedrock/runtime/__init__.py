@@ -1,0 +1,1 @@
+"""Bedrock's runtime: InvokeModel, Converse, their streams, CountTokens, and the log of what was asked and answered."""

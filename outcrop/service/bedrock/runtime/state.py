@@ -1,0 +1,38 @@
+"""What the runtime keeps for the life of the server: models in memory, reservations, and the log of invocations."""
+
+from __future__ import annotations
+
+from outcrop.service.state import Service
+from outcrop.store.projects import Project
+
+from outcrop.service.bedrock.runtime.invocation_log import InvocationLog, LogSettings
+from outcrop.service.inference.pool import Pool
+from outcrop.service.inference.reservations import Reservations
+
+PART = "runtime"
+
+
+class Runtime:
+    """The runtime of one server."""
+
+    def __init__(self, service: Service, pool: Pool | None = None) -> None:
+        self.service, self.pool = service, pool or Pool()
+        self.reservations = Reservations(self.pool)
+        self.log = InvocationLog(service.spec.region, self._log_settings)
+
+    @classmethod
+    def of(cls, service: Service) -> Runtime:
+        """The runtime of a server, made when it is first wanted, and closed with the server."""
+        runtime = service.parts.get(PART)
+        if not isinstance(runtime, cls):
+            runtime = service.parts[PART] = cls(service)
+            service.closing.push_async_callback(runtime.close)
+        return runtime
+
+    def _log_settings(self, project: Project) -> LogSettings | None:
+        return None
+
+    async def close(self) -> None:
+        """Write what is left of the log, and free all models."""
+        await self.log.close()
+        await self.pool.close()

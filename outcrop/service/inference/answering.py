@@ -1,0 +1,119 @@
+"""From a question to the pieces of its answers: rendered as training rendered, computed in turn, told in one way."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
+from outcrop.core.engines import TokenEvent, Usage
+from outcrop.models.asking import Question, conversation_question, templated_question
+from outcrop.models.rendering import Renderer
+from outcrop.service.inference.asks import WHOLE_CONTEXT, Ask, Ending, EndReason, Piece
+from outcrop.service.inference.pool import Model
+
+LONG_TEXT = 20_000
+"""Characters from which on rendering leaves the event loop to others."""
+
+
+class Seat(NamedTuple):
+    """Who asks, for turns that are shared fairly; and the reservation that it asks by, if any."""
+
+    caller: str
+    reservation: str = ""
+
+
+class Prepared(NamedTuple):
+    """A question as the engine gets it. answers: white space before the text is the rendering's."""
+
+    request: CompletionRequest
+    answers: bool
+
+
+async def rendered(renderer: Renderer, card: Mapping[str, Any], ask: Ask) -> Question:
+    """The token ids of a question. Raises DataError for special tokens where none may stand."""
+    prompt = ask.prompt
+    if not isinstance(prompt, str) and isinstance(prompt[0], int):
+        return Question(tuple(token for token in prompt if isinstance(token, int)), answers=False)
+    if _length(ask) < LONG_TEXT:
+        return _question(renderer, card, ask)
+    return await asyncio.to_thread(_question, renderer, card, ask)
+
+
+async def prepare(model: Model, ask: Ask) -> Prepared:
+    """The engine's request for a question. Raises DataError as `rendered` does."""
+    question = await rendered(model.renderer, model.card, ask)
+    seed = secrets.randbits(62) if ask.seed is None else ask.seed
+    sampling = replace(ask.sampling, stop_ids=model.renderer.stop_ids, seed=seed)
+    return Prepared(CompletionRequest(question.prompt_ids, sampling, ask.n, model.adapter), question.answers)
+
+
+async def pieces(model: Model, prepared: Prepared, seat: Seat) -> AsyncGenerator[Piece, None]:
+    """The pieces of all answers as they are made; closing the iterator frees the engine from them.
+
+    Raises UsageError for sampling and prompts that the model cannot take, Unavailable where too many wait.
+    """
+    sampling = prepared.request.sampling
+    progress = [_Progress(sampling, prepared.answers) for _ in range(prepared.request.n)]
+    async with model.loaded.gate.turn(seat.caller, seat.reservation):
+        events = model.loaded.engine.generate(prepared.request)
+        async with aclosing(events):  # type: ignore[type-var]  # engines give generators
+            async for event in events:
+                yield progress[event.index].piece(event, model.renderer.tokenizer)
+
+
+async def prompt_logprobs(model: Model, ids: tuple[int, ...], seat: Seat) -> tuple[float, ...]:
+    """The log-probabilities of a prompt's tokens but the first, each after those before it."""
+    if len(ids) < 2:
+        return ()
+    async with model.loaded.gate.turn(seat.caller, seat.reservation):
+        [score] = await model.loaded.engine.score(ScoreRequest(ids[:1], (ids[1:],), model.adapter))
+    return score.token_logprobs
+
+
+@dataclass
+class _Progress:
+    """One answer so far."""
+
+    sampling: Sampling
+    strip: bool
+    ids: list[int] = field(default_factory=list)
+
+    def piece(self, event: TokenEvent, tokenizer: Any) -> Piece:
+        self.ids.extend(event.token_ids)
+        text = event.text.lstrip() if self.strip else event.text
+        self.strip = self.strip and not text
+        if event.finish_reason is None or event.usage is None:
+            return Piece(event.index, text, event.token_ids, event.logprobs, event.top_logprobs)
+        reason, stop_string = self._reason(event.finish_reason, event.usage, tokenizer)
+        shown = slice(-1 if self.ids[-1:] and self.ids[-1] in self.sampling.stop_ids else None)
+        tops = event.top_logprobs[shown]
+        ending = Ending(reason, stop_string, event.usage)
+        return Piece(event.index, text, event.token_ids[shown], event.logprobs[shown], tops, ending)
+
+    def _reason(self, finish_reason: str, usage: Usage, tokenizer: Any) -> tuple[EndReason, str | None]:
+        longest = self.sampling.max_new_tokens
+        if finish_reason == "length":
+            return "context" if usage.completion_tokens < longest != WHOLE_CONTEXT else "length", None
+        if self.ids[-1] in self.sampling.stop_ids or not self.sampling.stop_strings:
+            return "stop", None
+        text = tokenizer.decode(self.ids)
+        met = [(text.index(stop), stop) for stop in self.sampling.stop_strings if stop in text]
+        return ("stop_string", min(met)[1]) if met else ("stop", None)
+
+
+def _question(renderer: Renderer, card: Mapping[str, Any], ask: Ask) -> Question:
+    if isinstance(ask.prompt, str):
+        return templated_question(renderer, card, ask.prompt)
+    messages = [turn for turn in ask.prompt if not isinstance(turn, int)]
+    return conversation_question(renderer, card, messages)
+
+
+def _length(ask: Ask) -> int:
+    if isinstance(ask.prompt, str):
+        return len(ask.prompt)
+    return sum(len(turn.content) for turn in ask.prompt if not isinstance(turn, int))

@@ -1,0 +1,28 @@
+"""What an answer tells besides itself, in every API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from outcrop.service.inference.asks import Ask
+
+
+class Context(NamedTuple):
+    """created: Unix seconds; prompt_ids: what the model read; token_texts: what each token adds to the text.
+
+    prompt_logprobs: of the prompt's tokens but the first, where an echo is to show them.
+    """
+
+    model_id: str
+    request_id: str
+    created: int
+    ask: Ask
+    prompt_ids: tuple[int, ...]
+    token_texts: Callable[[Sequence[int]], list[str]]
+    prompt_logprobs: tuple[float, ...] = ()
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the model read."""
+        return len(self.prompt_ids)
