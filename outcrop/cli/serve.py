@@ -49,6 +49,9 @@ AllowOption = Annotated[
 ControllerOption = Annotated[
     bool, typer.Option("--no-controller", help="Start no controller of jobs: another process does.")
 ]
+RedactOption = Annotated[
+    bool, typer.Option("--redact-logs", help="Mask personal data and secrets in invocation logs. Needs anonymise.")
+]
 
 
 def serve(
@@ -65,6 +68,7 @@ def serve(
     s3_endpoint: EndpointOption = "",
     allow: AllowOption = None,
     no_controller: ControllerOption = False,
+    redact_logs: RedactOption = False,
     output: OutputOption = "text",
 ) -> None:
     """Serve Bedrock's API on this machine: unmodified boto3 and the AWS CLI train, deploy and invoke here.
@@ -77,6 +81,7 @@ def serve(
             "private_key": str(private_key or ""), "allowed_hosts": tuple(allow_host or ()), "region": region,
             "catalog": str(catalog or ""), "models": tuple(model or ()), "s3_endpoint": s3_endpoint,
             "allowed_locations": tuple(allow or ()), "start_controller": not no_controller,
+            "redact_logs": redact_logs,
         }
     )  # fmt: skip
     try:

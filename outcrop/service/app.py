@@ -19,6 +19,8 @@ from outcrop.service.bedrock.errors import BedrockError
 from outcrop.service.calls import Call
 from outcrop.service.guard import Guard, read_body
 from outcrop.service.log import LOGGER
+from outcrop.service.openai import routes as openai
+from outcrop.service.openai.errors import response as openai_response
 from outcrop.service.routes import MIB, Routes
 from outcrop.service.signature import SignedRequest
 from outcrop.service.state import Service
@@ -30,7 +32,8 @@ NOBODY = Caller(Project("", "", ""), "")
 
 def routes(service: Service) -> Routes:
     """Every route of the server."""
-    return Routes((*operation.routes(), *operations.routes(service.spec.body_mib * MIB)))
+    body_bytes = service.spec.body_mib * MIB
+    return Routes((*operation.routes(), *operations.routes(body_bytes), *openai.routes(body_bytes)))
 
 
 @dataclass
@@ -91,7 +94,7 @@ class App:
                 try:
                     response = await self._respond(Request(scope, receive), account)
                 except Exception as error:  # noqa: BLE001  whatever arrives here is answered
-                    response = self._failed(error, account)
+                    response = self._failed(error, account, scope["path"])
                 await response(scope, receive, sending)
             finally:
                 self._tell(account)
@@ -111,9 +114,7 @@ class App:
         if match is None:
             text = f"There is no operation {request.method} {raw_path[:200]}. Identifiers in paths are percent-encoded."
             raise BedrockError("UnknownOperationException", text)
-        call = Call(
-            self.service, account.caller, request, account.request_id, match.labels, query, dict(headers), body
-        )
+        call = Call(self.service, account.caller, request, account.request_id, match.labels, query, dict(headers), body)
         return await match.route.endpoint(call)
 
     async def _caller(self, claim: Claim, request: SignedRequest) -> Caller:
@@ -122,10 +123,10 @@ class App:
             return authenticator.check(claim, request)
         return await run_sync(authenticator.check, claim, request, limiter=self._key_lookups)
 
-    def _failed(self, error: Exception, account: Account) -> Response:
+    def _failed(self, error: Exception, account: Account, path: str) -> Response:
         account.error = errors.translated(error)
         account.fault = error if account.error.status == 500 else None
-        return errors.response(account.error)
+        return openai_response(account.error) if path.startswith(openai.PREFIX) else errors.response(account.error)
 
     def _tell(self, account: Account) -> None:
         seconds = time.perf_counter() - account.began

@@ -22,8 +22,10 @@ LOCATIONS = ("S3Uri", "S3UriFolder")
 """Shapes that may hold file:// besides s3://: the store of artifacts knows which folders are allowed."""
 
 OWN_MODEL = r"arn:aws:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:(custom|imported|provisioned)-model/[a-z0-9.:/-]{12,140}"
-WIDER = {"ModelId": OWN_MODEL, "EvaluationBedrockModelIdentifier": OWN_MODEL}
-"""Shape → another pattern that is good, too: batch inference and evaluation take every model here."""
+WIDER = dict.fromkeys(
+    ("ModelId", "EvaluationBedrockModelIdentifier", "ConversationalModelId", "InvokeModelIdentifier"), OWN_MODEL
+)
+"""Shape → another pattern that is good, too: the runtime, batch inference and evaluation take every model here."""
 
 
 def problems(shape: Any, value: dict[str, Any]) -> Iterator[str]:
@@ -40,6 +42,8 @@ def as_error(found: list[str]) -> BedrockError:
 
 
 def _any(shape: Any, value: Any, path: str) -> Iterator[str]:
+    if getattr(shape, "is_document_type", False):
+        return iter(())
     checker = CHECKERS.get(shape.type_name)
     return checker(shape, value, path) if checker else iter(())
 

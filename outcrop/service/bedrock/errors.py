@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from outcrop.core.errors import OutcropError, StoreUnavailable, Unavailable, UserError
+from outcrop.core.errors import NotReady, OutcropError, StoreUnavailable, Unavailable, UserError
 
 STATUSES = {
     "ValidationException": 400,
@@ -67,6 +67,8 @@ def translated(error: Exception) -> BedrockError:
         return error
     if isinstance(error, UserError):
         return invalid(str(error))
+    if isinstance(error, NotReady):
+        return BedrockError("ModelNotReadyException", str(error))
     if isinstance(error, Unavailable):
         return BedrockError("ThrottlingException", str(error))
     if isinstance(error, StoreUnavailable):

@@ -68,10 +68,21 @@ CONTROL_OPERATIONS: Catalog[ControlOperation] = Catalog(
         "TagResource": f"{HERE}.tags:tag",
         "UntagResource": f"{HERE}.tags:untag",
         "ListTagsForResource": f"{HERE}.tags:list_all",
+        "PutModelInvocationLoggingConfiguration": f"{HERE}.invocation_logging:put",
+        "GetModelInvocationLoggingConfiguration": f"{HERE}.invocation_logging:get",
+        "DeleteModelInvocationLoggingConfiguration": f"{HERE}.invocation_logging:delete",
     },
 )
 
-RUNTIME_TABLE: Mapping[str, str] = {}
+THERE = "outcrop.service.bedrock.runtime"
+
+RUNTIME_TABLE: Mapping[str, str] = {
+    "Converse": f"{THERE}.conversing:answer_endpoint",
+    "ConverseStream": f"{THERE}.conversing:stream_endpoint",
+    "CountTokens": f"{THERE}.counting:count",
+    "InvokeModel": f"{THERE}.invoking:answer_endpoint",
+    "InvokeModelWithResponseStream": f"{THERE}.invoking:stream_endpoint",
+}
 """Operations that answer with bytes of their own. They parse their request themselves: wire.parse, or the raw body."""
 
 

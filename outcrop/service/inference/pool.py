@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from outcrop.core import settings
 from outcrop.core.catalog import Catalog
@@ -21,10 +21,10 @@ from outcrop.service.inference.folders import Folders, KnownFolder, State, engin
 from outcrop.service.inference.gate import Gate
 from outcrop.service.inference.memory import footprint
 
-T = TypeVar("T")
-OpenEngine = Callable[[str, Precision, int], Awaitable[Engine]]
 HERE = "outcrop.service.inference.embedded"
-ENGINES: Catalog[Callable[..., Any]] = Catalog("engine", {"engine": f"{HERE}:open_engine", "renderer": f"{HERE}:open_renderer"})
+PARTS: Catalog[Callable[..., Any]] = Catalog(
+    "part of a model", {"engine": f"{HERE}:open_engine", "renderer": f"{HERE}:open_renderer"}
+)
 
 MOST_ADAPTERS = 64
 MOST_RENDERERS = 64
@@ -80,7 +80,7 @@ Key = tuple[Any, State]
 class Pool:
     """The models of a server. All methods belong to one event loop."""
 
-    def __init__(self, limits: PoolLimits | None = None, open_engine: OpenEngine | None = None) -> None:
+    def __init__(self, limits: PoolLimits | None = None, open_engine: Any = None) -> None:
         self.limits = limits or PoolLimits()
         self._open_engine, self._folders = open_engine, Folders()
         self._engines: dict[Key, LoadedEngine] = {}
@@ -126,13 +126,11 @@ class Pool:
     async def renderer(self, name: str) -> Renderer:
         """How a model is asked, without its weights. Raises ModelError."""
         known = await self._folders.find(name)
-        held = self._renderers.get(name)
-        if held is None or held[0] != known.state:
-            made = await self._once(("renderer", name, known.state), partial(self._make_renderer, known.folder))
-            held = self._renderers[name] = known.state, made
-            while len(self._renderers) > MOST_RENDERERS:
-                del self._renderers[next(iter(self._renderers))]
-        return held[1]
+        while True:
+            state, renderer = self._renderers.get(name, (None, None))
+            if renderer is not None and state == known.state:
+                return renderer
+            await self._once(("renderer", name, known.state), partial(self._make_renderer, name, known))
 
     async def drain(self, deadline_s: float) -> bool:
         """Take no more requests and wait for those there are; whether all were finished in time."""
@@ -188,8 +186,8 @@ class Pool:
         needed = await asyncio.to_thread(footprint, folder, self.limits.precision)
         async with self._loading:
             await self._make_room(folder, needed)
-            opening: OpenEngine = self._open_engine or (await asyncio.to_thread(ENGINES.load, "engine"))
-            engine = await opening(folder.name, self.limits.precision, self.limits.slots)
+            opening = self._open_engine or await asyncio.to_thread(PARTS.load, "engine")
+            engine: Engine = await opening(folder.name, self.limits.precision, self.limits.slots)
             self._engines[key] = LoadedEngine(engine, Gate(self.limits.slots), needed, used_at=time.monotonic())
 
     async def _make_room(self, folder: ModelFolder, needed: int) -> None:
@@ -208,12 +206,13 @@ class Pool:
             await self._engines.pop(oldest).engine.close()
             gc.collect()
 
-    async def _make_renderer(self, folder: ModelFolder) -> Renderer:
-        open_renderer = await asyncio.to_thread(ENGINES.load, "renderer")
-        renderer: Renderer = await asyncio.to_thread(open_renderer, folder)
-        return renderer
+    async def _make_renderer(self, name: str, known: KnownFolder) -> None:
+        open_renderer = await asyncio.to_thread(PARTS.load, "renderer")
+        self._renderers[name] = known.state, await asyncio.to_thread(open_renderer, known.folder)
+        while len(self._renderers) > MOST_RENDERERS:
+            del self._renderers[next(iter(self._renderers))]
 
-    async def _once(self, key: Any, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _once(self, key: Any, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """What many requests wait for is done once, and goes on when they leave. Raises NotReady when it takes long."""
         task = self._tasks.get(key)
         if task is None:
@@ -222,8 +221,7 @@ class Pool:
         done, _ = await asyncio.wait([task], timeout=self.limits.patience_s)
         if not done:
             raise NotReady("The model is being loaded.", "Please try again in a few seconds.")
-        result: T = task.result()
-        return result
+        task.result()
 
     def _done(self, key: Any, task: asyncio.Task[Any]) -> None:
         del self._tasks[key]

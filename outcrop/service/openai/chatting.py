@@ -32,9 +32,7 @@ async def _chat(call: Call, entry: Entry, stack: AsyncExitStack) -> Response:
     return Response(body, media_type=JSON)
 
 
-async def _chunks(
-    writer: chat.ChatStream, first: Piece, pieces: AsyncIterator[Piece]
-) -> AsyncIterator[dict[str, Any]]:
+async def _chunks(writer: chat.ChatStream, first: Piece, pieces: AsyncIterator[Piece]) -> AsyncIterator[dict[str, Any]]:
     for chunk in (*writer.begin(), *writer.piece(first)):
         yield chunk
     async for piece in pieces:

@@ -7,12 +7,11 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from outcrop.service.bedrock.errors import translated
-from outcrop.service.bedrock.model import RUNTIME, operation
-from outcrop.service.calls import Call
 from starlette.responses import Response
 
 from outcrop.service.bedrock import wire
+from outcrop.service.bedrock.errors import translated
+from outcrop.service.bedrock.model import RUNTIME, operation
 from outcrop.service.bedrock.runtime import converse
 from outcrop.service.bedrock.runtime.converse import ConverseRequest
 from outcrop.service.bedrock.runtime.errors import in_stream, runtime_error
@@ -22,6 +21,7 @@ from outcrop.service.bedrock.runtime.formats.catalog import FORMATS, family_form
 from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.bedrock.runtime.logged import logged
+from outcrop.service.calls import Call
 from outcrop.service.inference.asks import Answer, Piece, joined, whole
 from outcrop.service.inference.streaming import Stream
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from outcrop.service.bedrock.model import RUNTIME, operation
-from outcrop.service.calls import Call
 from starlette.responses import Response
 
 from outcrop.core.errors import OutcropError
 from outcrop.service.bedrock import wire
+from outcrop.service.bedrock.model import RUNTIME, operation
 from outcrop.service.bedrock.runtime import converse
 from outcrop.service.bedrock.runtime.errors import runtime_error
 from outcrop.service.bedrock.runtime.eventstream import JSON
 from outcrop.service.bedrock.runtime.exchange import resolved
 from outcrop.service.bedrock.runtime.formats.catalog import FORMATS, format_for
 from outcrop.service.bedrock.runtime.state import Runtime
+from outcrop.service.calls import Call
 from outcrop.service.inference.answering import rendered
 from outcrop.service.inference.bodies import read_json
 

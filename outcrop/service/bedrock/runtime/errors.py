@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from outcrop.service.bedrock.errors import BedrockError, translated
-
 from outcrop.core.errors import (
     JobFailed,
     MissingDependency,
@@ -15,6 +13,7 @@ from outcrop.core.errors import (
     Unavailable,
     UserError,
 )
+from outcrop.service.bedrock.errors import BedrockError, translated
 from outcrop.service.bedrock.runtime.eventstream import exception
 
 MODEL_FAILED = 500

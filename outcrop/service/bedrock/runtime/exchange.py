@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from anyio.to_thread import run_sync
-from outcrop.service.bedrock.registry import ResolvedModel, resolve
-from outcrop.service.calls import Call
 
+from outcrop.service.bedrock.registry import ResolvedModel, resolve
 from outcrop.service.bedrock.runtime.errors import runtime_error
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.bedrock.runtime.state import Runtime
+from outcrop.service.calls import Call
 from outcrop.service.inference import answering
 from outcrop.service.inference.answering import Prepared, Seat
 from outcrop.service.inference.asks import Answer, Ask, Piece, whole

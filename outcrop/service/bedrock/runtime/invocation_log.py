@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import io
 import json
 import secrets
 from collections import Counter, deque
@@ -12,40 +13,35 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
-
-from outcrop.service.calls import Call
-from outcrop.service.log import LOGGER
-from outcrop.store.projects import Project
+from typing import Any
 
 from outcrop.core.errors import OutcropError
 from outcrop.service.bedrock.runtime.redaction import Redaction
+from outcrop.service.calls import Call
+from outcrop.service.log import LOGGER
+from outcrop.store.places import Places
+from outcrop.store.projects import Project
 
 LARGEST_BODY = 100 << 10
 """Bytes of a body within a record; a larger one becomes an object of its own."""
 BATCH, BATCH_S = 500, 2.0
 """Records of an object, and how long the first of them waits for others."""
 MOST_PENDING = 10_000
-FOLDER = "BedrockModelInvocationLogs"
-
-
-class Objects(Protocol):
-    """Where objects go."""
-
-    def add(self, key: str, content: bytes) -> None:
-        """Store a new object."""
-        ...
 
 
 @dataclass(frozen=True)
 class LogSettings:
-    """Where and what to log. prefix: of keys; text: whether bodies are; redaction: None leaves them as they are."""
+    """Where and what to log. uri: below which records lie; text: whether bodies are logged; redaction: if any."""
 
-    objects: Objects
-    prefix: str = ""
-    bucket: str = ""
+    places: Places
+    uri: str
     text: bool = True
     redaction: Redaction | None = None
+
+    def add(self, name: str, content: bytes) -> str:
+        """Store an object; returns its URI."""
+        self.places.put(self.uri, name, io.BytesIO(content))
+        return f"{self.uri}/{name}"
 
 
 @dataclass
@@ -138,18 +134,17 @@ class InvocationLog:
         settings = self._lookup(project)
         if settings is None:
             return
-        folder = _joined(settings.prefix, "AWSLogs", project.account, FOLDER, self._region, hour)
-        lines = [self._line(entry, settings, folder) for entry in entries]
+        lines = [self._line(entry, settings, hour) for entry in entries]
         name = f"{entries[0].began:%Y%m%dT%H%M%S}{entries[0].began.microsecond // 1000:03d}Z_{secrets.token_hex(8)}"
-        settings.objects.add(f"{folder}/{name}.json.gz", gzip.compress(b"\n".join(lines) + b"\n"))
+        settings.add(f"{hour}/{name}.json.gz", gzip.compress(b"\n".join(lines) + b"\n"))
         self.counts["written"] += len(lines)
 
-    def _line(self, entry: Entry, settings: LogSettings, folder: str) -> bytes:
+    def _line(self, entry: Entry, settings: LogSettings, hour: str) -> bytes:
         given, metadata = _parsed(entry.body), entry.metadata
         made = _parsed(entry.output) if isinstance(entry.output, bytes) else entry.output
         if settings.redaction is not None:
             given, made, metadata = settings.redaction((given, made, metadata))
-        store = partial(self._body, entry, settings, folder)
+        store = partial(self._body, entry, settings, hour)
         record: dict[str, Any] = {
             "schemaType": "ModelInvocationLog",
             "schemaVersion": "1.0",
@@ -175,17 +170,15 @@ class InvocationLog:
             record["requestMetadata"] = metadata
         return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
-    def _body(self, entry: Entry, settings: LogSettings, folder: str, side: str, body: Any) -> Mapping[str, Any]:
+    def _body(self, entry: Entry, settings: LogSettings, hour: str, side: str, body: Any) -> Mapping[str, Any]:
         """A body in its record, or beside it where it is large; none where text is not to be delivered."""
         if not settings.text:
             return {}
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
         if len(content) <= LARGEST_BODY:
             return {f"{side}BodyJson": body}
-        key = f"{folder}/data/{entry.request_id}_{side}.json.gz"
-        with contextlib.suppress(FileExistsError):  # stored by an earlier attempt at this batch
-            settings.objects.add(key, gzip.compress(content))
-        return {f"{side}BodyS3Path": f"s3://{settings.bucket}/{key}" if settings.bucket else key}
+        stored = settings.add(f"{hour}/data/{entry.request_id}_{side}.json.gz", gzip.compress(content))
+        return {f"{side}BodyS3Path": stored}
 
 
 def _parsed(body: bytes) -> Any:
@@ -193,7 +186,3 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return {}
-
-
-def _joined(*parts: str) -> str:
-    return "/".join(part.strip("/") for part in parts if part.strip("/"))

@@ -8,13 +8,12 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from outcrop.service.bedrock.errors import invalid, translated
-from outcrop.service.bedrock.model import RUNTIME, operation
-from outcrop.service.calls import Call
 from starlette.responses import Response
 
 from outcrop.core.errors import UsageError
 from outcrop.service.bedrock import constraints
+from outcrop.service.bedrock.errors import invalid, translated
+from outcrop.service.bedrock.model import RUNTIME, operation
 from outcrop.service.bedrock.runtime.errors import in_stream, runtime_error
 from outcrop.service.bedrock.runtime.eventstream import CONTENT_TYPE, JSON, encode, event
 from outcrop.service.bedrock.runtime.exchange import Exchange, resolved
@@ -22,6 +21,7 @@ from outcrop.service.bedrock.runtime.formats.catalog import FORMATS, format_for
 from outcrop.service.bedrock.runtime.formats.format import Chunks, Format
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.bedrock.runtime.logged import logged
+from outcrop.service.calls import Call
 from outcrop.service.inference.asks import Piece, joined
 from outcrop.service.inference.bodies import read_json
 from outcrop.service.inference.streaming import Stream

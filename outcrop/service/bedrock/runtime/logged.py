@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-from outcrop.service.bedrock.errors import translated
-from outcrop.service.calls import Call, Endpoint
 from starlette.responses import Response
 
+from outcrop.service.bedrock.errors import translated
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.bedrock.runtime.state import Runtime
+from outcrop.service.calls import Call, Endpoint
 from outcrop.service.inference.streaming import Left, for_nobody, unless_left
 
 Answering = Callable[[Call, Entry, AsyncExitStack], Awaitable[Response]]

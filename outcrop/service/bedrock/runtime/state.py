@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from outcrop.service.state import Service
-from outcrop.store.projects import Project
+from functools import cached_property
 
+from outcrop.service.bedrock.control.invocation_logging import configuration, location
 from outcrop.service.bedrock.runtime.invocation_log import InvocationLog, LogSettings
+from outcrop.service.bedrock.runtime.redaction import Redaction
 from outcrop.service.inference.pool import Pool
 from outcrop.service.inference.reservations import Reservations
+from outcrop.service.state import Service
+from outcrop.store.projects import Project
 
 PART = "runtime"
 
@@ -30,7 +33,17 @@ class Runtime:
         return runtime
 
     def _log_settings(self, project: Project) -> LogSettings | None:
-        return None
+        """Where the log of a project goes, None while it is off; in a thread."""
+        config = configuration(self.service, project)
+        if config is None:
+            return None
+        uri = location(config, project, self.service.spec.region)
+        text = config.get("textDataDeliveryEnabled", True)
+        return LogSettings(self.service.places, uri, text, self._redaction if self.service.spec.redact_logs else None)
+
+    @cached_property
+    def _redaction(self) -> Redaction:
+        return Redaction()
 
     async def close(self) -> None:
         """Write what is left of the log, and free all models."""

@@ -17,6 +17,7 @@ from outcrop.service.inference.replies import Context
 USER = [{"role": "user", "content": [{"text": "Hi"}]}]
 CHAT = [{"role": "user", "content": "Hi"}]
 HI = (Message("user", "Hi"),)
+OBJECT = Constraint("json_schema", '{"type": "object"}')
 CLAUDE = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": CHAT}
 
 MINIMAL: dict[str, tuple[dict[str, Any], Ask]] = {
@@ -82,7 +83,7 @@ FULL: dict[str, tuple[dict[str, Any], Ask]] = {
             "prompt": "Hi", "max_gen_len": 3, "temperature": 0, "top_p": 1, "top_k": 2, "stop": ["x"],
             "response_format": {"type": "json_object"},
         },
-        Ask("Hi", Sampling(3, 0.0, 2, 1.0, stop_strings=("x",), constraint=Constraint("json_schema", '{"type": "object"}'))),
+        Ask("Hi", Sampling(3, 0.0, 2, 1.0, stop_strings=("x",), constraint=OBJECT)),
     ),
     "openai-completion": (
         {

@@ -1,0 +1,125 @@
+"""Sixty-four clients at once: answers or throttling, fair shares, and nothing is held by those who have left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from typing import NamedTuple
+
+import pytest
+
+from outcrop.service.bedrock.runtime.state import Runtime
+from outcrop.service.inference.pool import LoadedEngine
+from tests.service.bedrock.runtime.conftest import TINY
+from tests.support.servers import TestServer
+
+pytestmark = pytest.mark.contract
+
+CLIENTS, EACH, WAIT_S = 64, 2, 100.0
+
+
+class Asked(NamedTuple):
+    """A connection whose request was sent."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+async def _ask(server: TestServer, key: str, operation: str, tokens: int) -> Asked:
+    messages = [{"role": "user", "content": [{"text": "my card"}]}]
+    body = json.dumps({"messages": messages, "inferenceConfig": {"maxTokens": tokens, "temperature": 0}}).encode()
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    path = f"/model/{TINY.replace(':', '%3A')}/{operation}"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await writer.drain()
+    return Asked(reader, writer)
+
+
+async def _status(asked: Asked) -> int:
+    line = await asked.reader.readline()
+    await asked.reader.read()
+    asked.writer.close()
+    return int(line.split()[1])
+
+
+def _engine(server: TestServer) -> LoadedEngine:
+    [loaded] = Runtime.of(server.service).pool.engines
+    return loaded
+
+
+def _held(server: TestServer) -> dict[str, int]:
+    loaded = _engine(server)
+    lanes = loaded.gate.lanes.values()
+    scheduler = loaded.engine._engine.scheduler  # type: ignore[attr-defined]  # the slots themselves
+    return {
+        "users": loaded.users,
+        "places": sum(lane.running + lane.waiting for lane in lanes),
+        "rows": len(scheduler.rows) + len(scheduler.waiting),
+    }
+
+
+async def _freed(server: TestServer) -> dict[str, int]:
+    """What is held once it does not change any more, at the latest when the test has run out of time."""
+    while any(_held(server).values()):
+        await asyncio.sleep(0.02)
+    return _held(server)
+
+
+def _warm(server: TestServer) -> None:
+    messages = [{"role": "user", "content": [{"text": "x"}]}]
+    server.client("bedrock-runtime").converse(modelId=TINY, messages=messages, inferenceConfig={"maxTokens": 1})
+
+
+def test_sixty_four_clients_are_answered_and_share_fairly(tiny: TestServer) -> None:
+    _warm(tiny)
+    few, many = tiny.another_project("few").bearer, tiny.another_project("many").bearer
+    order: list[str] = []
+
+    async def client(name: str, key: str) -> list[int]:
+        statuses = []
+        for _ in range(EACH):
+            statuses.append(await _status(await _ask(tiny, key, "converse", 6)))
+            order.append(name)
+        return statuses
+
+    async def test() -> Counter[int]:
+        clients = [client("few", few) if number % 8 == 0 else client("many", many) for number in range(CLIENTS)]
+        found = await asyncio.gather(*clients)
+        assert await _freed(tiny) == {"users": 0, "places": 0, "rows": 0}
+        return Counter(status for statuses in found for status in statuses)
+
+    counts = asyncio.run(asyncio.wait_for(test(), WAIT_S))
+    assert set(counts) <= {200, 429}
+    assert counts[200] >= CLIENTS
+    # Eight clients of one project and fifty-six of another take turns: when the few are done, most of the many are not.
+    last_of_few = len(order) - 1 - order[::-1].index("few")
+    assert order[:last_of_few].count("many") < 0.75 * order.count("many")
+
+
+def test_when_half_of_them_leave_all_slots_are_free_for_the_others(tiny: TestServer) -> None:
+    _warm(tiny)
+    key = tiny.keys.bearer
+
+    async def test() -> Counter[int]:
+        operations = ("converse", "converse-stream")
+        asked = [await _ask(tiny, key, operations[number % 4 // 2], 60) for number in range(CLIENTS)]
+        staying, leaving = asked[::2], asked[1::2]
+        await leaving[1].reader.readline()  # at least one of the streams has begun
+        for each in leaving:
+            each.writer.transport.abort()
+        statuses = await asyncio.gather(*(_status(each) for each in staying))
+        assert await _freed(tiny) == {"users": 0, "places": 0, "rows": 0}
+        return Counter(statuses)
+
+    assert set(asyncio.run(asyncio.wait_for(test(), WAIT_S))) <= {200, 429}
+    assert asyncio.run(asyncio.wait_for(_status_of_one(tiny, key), WAIT_S)) == 200
+
+
+async def _status_of_one(server: TestServer, key: str) -> int:
+    return await _status(await _ask(server, key, "converse", 4))
