@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from outcrop.service.spec import ServeSpec
+from tests.support.runtime import runtime, tiny
 from tests.support.servers import TestServer, running
+
+__all__ = ["runtime", "server", "tiny"]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from outcrop.service.bedrock.runtime.state import Runtime
 from outcrop.service.inference.pool import LoadedEngine
-from tests.service.bedrock.runtime.conftest import TINY
+from tests.support.runtime import TINY
 from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.contract

@@ -21,7 +21,7 @@ from outcrop.service.bedrock.runtime.state import PART, Runtime
 from outcrop.service.inference.pool import Pool, PoolLimits
 from outcrop.service.spec import ServeSpec
 from outcrop.workflows.generate import generate
-from tests.service.bedrock.runtime.conftest import LLAMA, TINY, add_model
+from tests.support.runtime import LLAMA, TINY, add_model
 from tests.support.servers import TestServer, running
 
 pytestmark = pytest.mark.contract
