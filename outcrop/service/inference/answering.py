@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
 from outcrop.core.engines import TokenEvent, Usage
-from outcrop.models.asking import Question, conversation_question, templated_question
+from outcrop.models.asking import Question, conversation_question, prompt_question
+from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
 from outcrop.service.inference.asks import WHOLE_CONTEXT, Ask, Ending, EndReason, Piece
 from outcrop.service.inference.pool import Model
@@ -34,19 +35,19 @@ class Prepared(NamedTuple):
     answers: bool
 
 
-async def rendered(renderer: Renderer, card: Mapping[str, Any], ask: Ask) -> Question:
+async def rendered(renderer: Renderer, folder: ModelFolder, ask: Ask) -> Question:
     """The token ids of a question. Raises DataError for special tokens where none may stand."""
     prompt = ask.prompt
     if not isinstance(prompt, str) and isinstance(prompt[0], int):
         return Question(tuple(token for token in prompt if isinstance(token, int)), answers=False)
     if _length(ask) < LONG_TEXT:
-        return _question(renderer, card, ask)
-    return await asyncio.to_thread(_question, renderer, card, ask)
+        return _question(renderer, folder, ask)
+    return await asyncio.to_thread(_question, renderer, folder, ask)
 
 
 async def prepare(model: Model, ask: Ask) -> Prepared:
     """The engine's request for a question. Raises DataError as `rendered` does."""
-    question = await rendered(model.renderer, model.card, ask)
+    question = await rendered(model.renderer, model.folder, ask)
     seed = secrets.randbits(62) if ask.seed is None else ask.seed
     sampling = replace(ask.sampling, stop_ids=model.renderer.stop_ids, seed=seed)
     return Prepared(CompletionRequest(question.prompt_ids, sampling, ask.n, model.adapter), question.answers)
@@ -106,11 +107,11 @@ class _Progress:
         return ("stop_string", min(met)[1]) if met else ("stop", None)
 
 
-def _question(renderer: Renderer, card: Mapping[str, Any], ask: Ask) -> Question:
+def _question(renderer: Renderer, folder: ModelFolder, ask: Ask) -> Question:
     if isinstance(ask.prompt, str):
-        return templated_question(renderer, card, ask.prompt)
+        return prompt_question(renderer, folder, ask.prompt)
     messages = [turn for turn in ask.prompt if not isinstance(turn, int)]
-    return conversation_question(renderer, card, messages)
+    return conversation_question(renderer, folder, messages)
 
 
 def _length(ask: Ask) -> int:

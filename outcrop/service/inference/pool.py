@@ -66,11 +66,11 @@ class AdapterUse:
 
 
 class Model(NamedTuple):
-    """A model that answers: its engine, the adapter in it, its outcrop.json, and how it is asked."""
+    """A model that answers: its engine, the adapter in it, its folder, and how it is asked."""
 
     loaded: LoadedEngine
     adapter: str | None
-    card: dict[str, Any]
+    folder: ModelFolder
     renderer: Renderer
 
 
@@ -113,15 +113,15 @@ class Pool:
         for each in held:
             each.users += 1
         try:
-            yield Model(loaded, adapter, known.folder.card, renderer)
+            yield Model(loaded, adapter, known.folder, renderer)
         finally:
             for each in held:
                 each.users -= 1
                 each.used_at = time.monotonic()
 
-    async def card(self, name: str) -> dict[str, Any]:
-        """The outcrop.json of a model."""
-        return (await self._folders.find(name)).folder.card
+    async def folder(self, name: str) -> ModelFolder:
+        """The folder of a model. Raises ModelError."""
+        return (await self._folders.find(name)).folder
 
     async def renderer(self, name: str) -> Renderer:
         """How a model is asked, without its weights. Raises ModelError."""

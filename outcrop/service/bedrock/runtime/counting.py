@@ -31,7 +31,7 @@ async def count(call: Call) -> Response:
         else:
             body = read_json(given["invokeModel"]["body"])
             ask = FORMATS.load(format_for(found.foundation, body)).read(body)
-        question = await rendered(await pool.renderer(found.path), await pool.card(found.path), ask)
+        question = await rendered(await pool.renderer(found.path), await pool.folder(found.path), ask)
     except OutcropError as error:
         raise runtime_error(error, found.asked) from error
     answer = {"inputTokens": len(question.prompt_ids)}
