@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from botocore.eventstream import ChecksumMismatch, EventStreamBuffer, EventStreamMessage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outcrop.service.bedrock.runtime.eventstream import encode, event, exception, message
@@ -19,6 +19,7 @@ def _parsed(content: bytes) -> list[EventStreamMessage]:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
+@settings(max_examples=30)
 @given(
     st.dictionaries(st.text(st.characters(codec="ascii"), min_size=1, max_size=20), TEXT, max_size=5),
     st.binary(max_size=300),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -267,11 +268,11 @@ def test_an_error_in_the_middle_ends_the_stream_as_its_exception(
     runtime.converse(modelId=TINY, messages=HI, inferenceConfig=SHORT)
     _break(tiny, monkeypatch, 2)
     stream = runtime.converse_stream(modelId=TINY, messages=HI, inferenceConfig=SHORT)["stream"]
-    with pytest.raises(EventStreamError, match="stopped by a test") as caught:
+    with closing(stream), pytest.raises(EventStreamError, match="stopped by a test") as caught:
         list(stream)
     assert caught.value.response["Error"]["Code"] == "modelStreamErrorException"
     answer = runtime.invoke_model_with_response_stream(modelId=TINY, body=json.dumps(BODIES["llama"]))
-    with pytest.raises(EventStreamError, match="modelStreamErrorException"):
+    with closing(answer["body"]), pytest.raises(EventStreamError, match="modelStreamErrorException"):
         list(answer["body"])
 
 
