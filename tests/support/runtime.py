@@ -45,5 +45,5 @@ def add_model(server: TestServer, name: str, source: str, card: dict[str, Any], 
     write_card(Path(folder), card)
     arn = arns.arn(server.service.spec.region, project, arns.CUSTOM_MODEL, made, foundation)
     values = {"id": made, "kind": arns.CUSTOM_MODEL.name, "name": name, "arn": arn, "status": "Active"}
-    server.service.resources.add(project, {**values, "model": None, "body": {"foundation": foundation}})
+    server.service.resources.add(project, [{**values, "model": None, "body": {"foundation": foundation}}])
     return arn

@@ -68,9 +68,6 @@ CONTROL_OPERATIONS: Catalog[ControlOperation] = Catalog(
         "TagResource": f"{HERE}.tags:tag",
         "UntagResource": f"{HERE}.tags:untag",
         "ListTagsForResource": f"{HERE}.tags:list_all",
-        "PutModelInvocationLoggingConfiguration": f"{HERE}.invocation_logging:put",
-        "GetModelInvocationLoggingConfiguration": f"{HERE}.invocation_logging:get",
-        "DeleteModelInvocationLoggingConfiguration": f"{HERE}.invocation_logging:delete",
     },
 )
 

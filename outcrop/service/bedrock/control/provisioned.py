@@ -9,14 +9,14 @@ from outcrop.service.bedrock.arns import PROVISIONED
 from outcrop.service.bedrock.control.bases import Base, base_of
 from outcrop.service.bedrock.control.creation import New, earlier, make
 from outcrop.service.bedrock.control.listing import listed
-from outcrop.service.bedrock.errors import conflict, invalid, not_found
+from outcrop.service.bedrock.errors import BedrockError, conflict, invalid, not_found
 from outcrop.service.bedrock.registry import find
 from outcrop.service.calls import Call
+from outcrop.service.inference.reservations import UNITS
 from outcrop.store.resources import Resource
 
 CREATE = "CreateProvisionedModelThroughput"
 TERM_DAYS = {"OneMonth": 30, "SixMonths": 182}
-MOST_UNITS = 10_000
 
 
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -24,8 +24,9 @@ def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     before = earlier(call, CREATE, given)
     if before is not None:
         return before
-    if given["modelUnits"] > MOST_UNITS:
-        raise invalid(f"modelUnits: {given['modelUnits']} is more than the {MOST_UNITS:,} that can be reserved.")
+    if given["modelUnits"] > UNITS:
+        text = f"modelUnits: {given['modelUnits']} is more than the {UNITS} that a model has on this machine."
+        raise BedrockError("ServiceQuotaExceededException", text)
     base = base_of(call, given["modelId"])
     body = {
         "modelUnits": given["modelUnits"], "commitmentDuration": given.get("commitmentDuration"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from outcrop.service.bedrock.control.invocation_logging import configuration, location
+from outcrop.service.bedrock.control.logging import SETTING
 from outcrop.service.bedrock.runtime.invocation_log import InvocationLog, LogSettings
 from outcrop.service.bedrock.runtime.redaction import Redaction
 from outcrop.service.inference.pool import Pool
 from outcrop.service.inference.reservations import Reservations
 from outcrop.service.state import Service
+from outcrop.store.places import Places
 from outcrop.store.projects import Project
 
 PART = "runtime"
@@ -34,12 +35,15 @@ class Runtime:
 
     def _log_settings(self, project: Project) -> LogSettings | None:
         """Where the log of a project goes, None while it is off; in a thread."""
-        config = configuration(self.service, project)
+        config = self.service.projects.setting(project, SETTING)
         if config is None:
             return None
-        uri = location(config, project, self.service.spec.region)
+        target, region = config["s3Config"], self.service.spec.region
+        above = f"s3://{target['bucketName']}/{target.get('keyPrefix', '').strip('/')}".rstrip("/")
+        uri = f"{above}/AWSLogs/{project.account}/BedrockModelInvocationLogs/{region}"
         text = config.get("textDataDeliveryEnabled", True)
-        return LogSettings(self.service.places, uri, text, self._redaction if self.service.spec.redact_logs else None)
+        places = Places(self.service.places(project))
+        return LogSettings(places, uri, text, self._redaction if self.service.spec.redact_logs else None)
 
     @cached_property
     def _redaction(self) -> Redaction:

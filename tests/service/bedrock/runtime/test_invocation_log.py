@@ -131,7 +131,7 @@ def test_what_cannot_be_stored_waits_and_what_is_too_much_is_counted(
 @pytest.mark.contract
 def test_boto3_switches_the_log_on_and_off(tiny: TestServer) -> None:
     control, runtime = tiny.client("bedrock"), tiny.client("bedrock-runtime")
-    bucket = tiny.service.home / "buckets" / "invocations"
+    bucket = tiny.service.home / "buckets" / tiny.service.projects.all()[0].account / "invocations"
     bucket.mkdir(parents=True)
     assert "loggingConfig" not in control.get_model_invocation_logging_configuration()
     config = {"s3Config": {"bucketName": "invocations", "keyPrefix": "team"}, "textDataDeliveryEnabled": True}
