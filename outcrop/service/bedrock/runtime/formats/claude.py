@@ -9,7 +9,7 @@ from pydantic import Field
 
 from outcrop.core.completions import Sampling
 from outcrop.data.records import Message
-from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS, Chunks, nucleus, only
+from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS, Chunks, Format, Stream, nucleus, only
 from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask, Piece
 from outcrop.service.inference.bodies import Body
 from outcrop.service.inference.replies import Context
@@ -53,7 +53,7 @@ class ClaudeBody(Body):
     stop_sequences: list[str] = Field(default=[], max_length=8191)
 
 
-class Claude:
+class Claude(Format):
     """Turns are rendered by the model's chat template."""
 
     defaults = DEFAULTS
@@ -83,7 +83,7 @@ class Claude:
         return ClaudeStream(context)
 
 
-class ClaudeStream:
+class ClaudeStream(Stream):
     """Events of one text block."""
 
     def __init__(self, context: Context) -> None:

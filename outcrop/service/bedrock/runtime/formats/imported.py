@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, nucleus, only
+from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, Format, nucleus, only
 from outcrop.service.bedrock.runtime.formats.llama import DEFAULTS, LlamaStream, generation
 from outcrop.service.inference.asks import Answer, Ask, Piece
 from outcrop.service.inference.bodies import Body
@@ -28,7 +28,7 @@ class ImportedBody(Body):
     response_format: ResponseFormat | None = None
 
 
-class Imported:
+class Imported(Format):
     """Special tokens in the prompt are taken as such; a prompt without any is asked as the model was trained."""
 
     defaults = DEFAULTS

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, nucleus, only
+from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, Format, Stream, nucleus, only
 from outcrop.service.inference.asks import Answer, Ask, Piece
 from outcrop.service.inference.bodies import Body
 from outcrop.service.inference.replies import Context
@@ -27,7 +27,7 @@ class LlamaBody(Body):
     max_gen_len: int = Field(default=DEFAULTS.max_new_tokens, ge=1, le=2048)
 
 
-class Llama:
+class Llama(Format):
     """Special tokens in the prompt are taken as such; a prompt without any is asked as the model was trained."""
 
     defaults = DEFAULTS
@@ -47,7 +47,7 @@ class Llama:
         return LlamaStream(context)
 
 
-class LlamaStream:
+class LlamaStream(Stream):
     """A chunk for every piece; the first tells how long the prompt was."""
 
     def __init__(self, context: Context) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, nucleus
+from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, Format, Stream, nucleus
 from outcrop.service.inference.asks import Answer, Ask, Piece
 from outcrop.service.inference.bodies import Body
 from outcrop.service.inference.replies import Context
@@ -27,7 +27,7 @@ class MistralBody(Body):
     stop: list[str] = Field(default=[], max_length=10)
 
 
-class Mistral:
+class Mistral(Format):
     """Special tokens in the prompt are taken as such; a prompt without any is asked as the model was trained."""
 
     defaults = DEFAULTS
@@ -49,7 +49,7 @@ class Mistral:
         return MistralStream()
 
 
-class MistralStream:
+class MistralStream(Stream):
     """A chunk for every piece."""
 
     def begin(self) -> Chunks:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from outcrop.core.completions import Sampling
 from outcrop.data.records import Message
-from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS, Chunks, choose, nucleus, only
+from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS, Chunks, Format, Stream, choose, nucleus, only
 from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask, Piece
 from outcrop.service.inference.bodies import Body
 from outcrop.service.inference.replies import Context
@@ -59,7 +59,7 @@ class NovaBody(Body):
     inferenceConfig: InferenceConfig = Field(default_factory=InferenceConfig)
 
 
-class Nova:
+class Nova(Format):
     """Turns are rendered by the model's chat template."""
 
     defaults = DEFAULTS
@@ -88,7 +88,7 @@ class Nova:
         return NovaStream(context)
 
 
-class NovaStream:
+class NovaStream(Stream):
     """Events named as Converse's are."""
 
     def __init__(self, context: Context) -> None:

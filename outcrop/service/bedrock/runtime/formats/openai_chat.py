@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import operation_streams
+from outcrop.service.bedrock.runtime.formats.format import Format, operation_streams
 from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask
 from outcrop.service.inference.replies import Context
 from outcrop.service.openai import chat
 
 
-class OpenAIChat:
+class OpenAIChat(Format):
     """Turns are rendered by the model's chat template."""
 
     defaults = Sampling(max_new_tokens=WHOLE_CONTEXT, temperature=1.0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from outcrop.core.completions import Sampling
 from outcrop.core.errors import UsageError
-from outcrop.service.bedrock.runtime.formats.format import Chunks, operation_streams
+from outcrop.service.bedrock.runtime.formats.format import Chunks, Format, Stream, operation_streams
 from outcrop.service.bedrock.runtime.formats.imported import as_generation
 from outcrop.service.bedrock.runtime.formats.llama import LlamaStream
 from outcrop.service.inference.asks import Answer, Ask, Piece, total
@@ -19,7 +19,7 @@ from outcrop.service.openai import completions
 from outcrop.service.openai.fields import StreamedTokens, usage
 
 
-class OpenAIText:
+class OpenAIText(Format):
     """One prompt in a request: lists of prompts belong to OpenAI's own API."""
 
     defaults = Sampling(max_new_tokens=completions.DEFAULT_TOKENS, temperature=1.0)
@@ -44,7 +44,7 @@ class OpenAIText:
         return OpenAITextStream(context)
 
 
-class OpenAITextStream:
+class OpenAITextStream(Stream):
     """OpenAI's chunks, with Llama's fields besides where there is one answer."""
 
     def __init__(self, context: Context) -> None:

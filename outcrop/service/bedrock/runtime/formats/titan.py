@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import Chunks, nucleus, only
+from outcrop.service.bedrock.runtime.formats.format import Chunks, Format, Stream, nucleus, only
 from outcrop.service.inference.asks import Answer, Ask, EndReason, Piece
 from outcrop.service.inference.bodies import Body
 from outcrop.service.inference.replies import Context
@@ -35,7 +35,7 @@ class TitanBody(Body):
     textGenerationConfig: TextGenerationConfig = Field(default_factory=TextGenerationConfig)
 
 
-class Titan:
+class Titan(Format):
     """The text is asked as the model was trained on prompts."""
 
     defaults = DEFAULTS
@@ -62,7 +62,7 @@ class Titan:
         return TitanStream(context)
 
 
-class TitanStream:
+class TitanStream(Stream):
     """A chunk for every piece, with the tokens so far."""
 
     def __init__(self, context: Context) -> None:
