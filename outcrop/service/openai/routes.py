@@ -14,16 +14,22 @@ PREFIX = "/v1/"
 ENDPOINTS: Catalog[Endpoint] = Catalog(
     "operation of OpenAI's API",
     {
-        "GET /v1/models": f"{HERE}.models:list_all",
-        "GET /v1/models/{model}": f"{HERE}.models:get",
-        "POST /v1/chat/completions": f"{HERE}.chatting:chat_endpoint",
-        "POST /v1/completions": f"{HERE}.completing:completion_endpoint",
+        "ListModels": f"{HERE}.models:list_all",
+        "RetrieveModel": f"{HERE}.models:get",
+        "CreateChatCompletion": f"{HERE}.chatting:chat_endpoint",
+        "CreateCompletion": f"{HERE}.completing:completion_endpoint",
     },
 )
+
+PATHS = {
+    "ListModels": ("GET", "/v1/models"),
+    "RetrieveModel": ("GET", "/v1/models/{model}"),
+    "CreateChatCompletion": ("POST", "/v1/chat/completions"),
+    "CreateCompletion": ("POST", "/v1/completions"),
+}
 
 
 def routes(body_bytes: int) -> Iterator[Route]:
     """All of them. body_bytes: the longest body of a request for text."""
-    for name in ENDPOINTS:
-        method, _, path = name.partition(" ")
+    for name, (method, path) in PATHS.items():
         yield Route(method, path, name, ENDPOINTS.load(name), body_bytes=body_bytes if method == "POST" else MIB)
