@@ -172,18 +172,18 @@ class Decoder:
 
     def _layer(self, number: int, layer: Layer, hidden_TE: Tensor, turn: _Pass) -> Tensor:
         normed = hidden_TE if layer.attention_norm is None else layer.attention_norm(hidden_TE)
-        qkv = turn.product(f"{number}.qkv", layer.qkv, normed)
+        qkv = turn.product((number, "qkv"), layer.qkv, normed)
         attended = self._attend(number, layer, qkv, turn)
         if layer.after_attention is None:
-            hidden_TE = turn.product(f"{number}.output", layer.output, attended, hidden_TE)
+            hidden_TE = turn.product((number, "output"), layer.output, attended, hidden_TE)
         else:
-            hidden_TE = hidden_TE + layer.after_attention(turn.product(f"{number}.output", layer.output, attended))
+            hidden_TE = hidden_TE + layer.after_attention(turn.product((number, "output"), layer.output, attended))
         normed = hidden_TE if layer.feed_forward_norm is None else layer.feed_forward_norm(hidden_TE)
-        gate, up = turn.product(f"{number}.gate_up", layer.gate_up, normed).chunk(2, -1)
+        gate, up = turn.product((number, "gate_up"), layer.gate_up, normed).chunk(2, -1)
         inner = self._weights.activation(gate).mul_(up)
         if layer.after_feed_forward is None:
-            return turn.product(f"{number}.down", layer.down, inner, hidden_TE)
-        return hidden_TE + layer.after_feed_forward(turn.product(f"{number}.down", layer.down, inner))
+            return turn.product((number, "down"), layer.down, inner, hidden_TE)
+        return hidden_TE + layer.after_feed_forward(turn.product((number, "down"), layer.down, inner))
 
     def _attend(self, number: int, layer: Layer, qkv: Tensor, turn: _Pass) -> Tensor:
         heads, kv_heads, width = self._shape.heads, self._shape.kv_heads, self._shape.head_width
@@ -234,8 +234,7 @@ class _Pass(NamedTuple):
     rotations: dict[str, Rotation]
     adapted: AnyAdapted | None
 
-    def product(self, site: str, linear: Linear, x_TI: Tensor, other_TO: Tensor | None = None) -> Tensor:
+    def product(self, site: tuple[int, str], linear: Linear, x_TI: Tensor, other_TO: Tensor | None = None) -> Tensor:
         """x·Wᵀ + b, what adapters add, and `other`."""
-        if self.adapted is None:
-            return linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO)
-        return self.adapted.add(site, x_TI, linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO))
+        y_TO = linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO)
+        return y_TO if self.adapted is None else self.adapted.add(f"{site[0]}.{site[1]}", x_TI, y_TO)

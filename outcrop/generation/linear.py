@@ -13,6 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PACKED_DTYPES = (torch.float32, torch.bfloat16)
+# Named once: finding an operator by its name takes as long as a small product.
+_pack = torch.ops.mkldnn._reorder_linear_weight.default
+_product = torch.ops.mkldnn._linear_pointwise.default
+_product_with = torch.ops.mkldnn._linear_pointwise.binary
 
 
 class Linear:
@@ -26,7 +30,7 @@ class Linear:
         self.inputs, self.outputs = weight_OI.shape[1], weight_OI.shape[0]
         self.bias = None if bias_O is None else bias_O.detach().clone()
         self.packed = can_pack(weight_OI)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight_OI, None) if self.packed else weight_OI
+        self.weight = _pack(weight_OI, None) if self.packed else weight_OI
 
     @classmethod
     def joined(cls, layers: Sequence[Any]) -> Linear:
@@ -41,14 +45,20 @@ class Linear:
     def __call__(self, x_TI: Tensor) -> Tensor:
         """[T, O]."""
         if self.packed:
-            return torch.ops.mkldnn._linear_pointwise(x_TI, self.weight, self.bias, "none", [], "")
+            return _product(x_TI, self.weight, self.bias, "none", [], "")
         return F.linear(x_TI, self.weight, self.bias)
 
     def plus(self, x_TI: Tensor, other_TO: Tensor) -> Tensor:
         """other + x·Wᵀ + b, added before rounding where the weight is packed."""
         if self.packed:
-            return torch.ops.mkldnn._linear_pointwise.binary(x_TI, other_TO, self.weight, self.bias, "add")
+            return _product_with(x_TI, other_TO, self.weight, self.bias, "add")
         return other_TO + F.linear(x_TI, self.weight, self.bias)
+
+    def times(self, x_TI: Tensor, other_TO: Tensor) -> Tensor:
+        """other · (x·Wᵀ + b), number by number, multiplied before rounding where the weight is packed."""
+        if self.packed:
+            return _product_with(x_TI, other_TO, self.weight, self.bias, "mul")
+        return F.linear(x_TI, self.weight, self.bias).mul_(other_TO)
 
 
 def can_pack(weight: Tensor) -> bool:
