@@ -24,6 +24,8 @@ from outcrop.core.spec import Spec, parameter
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PART = re.compile(r"[^\x00-\x1f\x7f\\%#?]{1,255}")
 PIECE_BYTES = 8 << 20
+MISSING_BUCKET = "NoSuchBucket"
+"""S3's code for a bucket that is not there."""
 SCRATCH = ".outcrop-"
 """Names of files that are being written begin so; they are listed nowhere."""
 
@@ -263,15 +265,15 @@ def _bucket(bucket: str, endpoint: str) -> Backend:
     )
 
     def walk(key: str) -> Iterator[Listed]:
-        with _store_errors(endpoint):
-            prefix = f"{key}/" if key else ""
-            for chunk in store.list(prefix or None):
-                yield from (Listed(str(each["path"]).removeprefix(prefix), int(each["size"])) for each in chunk)
-            if key:
-                try:
+        prefix = f"{key}/" if key else ""
+        try:
+            with _store_errors(endpoint):
+                for chunk in store.list(prefix or None):
+                    yield from (Listed(str(each["path"]).removeprefix(prefix), int(each["size"])) for each in chunk)
+                if key:
                     yield Listed("", int(store.head(key)["size"]))
-                except FileNotFoundError:
-                    return
+        except FileNotFoundError:
+            return
 
     def read(key: str) -> Iterator[bytes]:
         with _store_errors(endpoint):
@@ -295,10 +297,12 @@ def _store_errors(endpoint: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise
+        raise FileNotFoundError(errno.ENOENT, "No such bucket or file", endpoint) from None
     except (PermissionDeniedError, UnauthenticatedError):
         remedy = "Set AWS_ACCESS_KEY_ID and its secret."
         raise UsageError("The S3 server refuses the keys of this server.", remedy) from None
     except BaseError as error:
+        if MISSING_BUCKET in str(error):  # told by a list, which obstore does not expect to find nothing
+            raise FileNotFoundError(errno.ENOENT, "No such bucket", endpoint) from None
         said = str(error).strip().partition("\n")[0]
         raise StoreUnavailable(f"The S3 server does not answer: {said}", "Try again.", endpoint) from error

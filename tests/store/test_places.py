@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import StoreUnavailable, UsageError
 from outcrop.store.places import Listed, Places, PlacesSpec
+from tests.support.s3 import s3_server
 
 SECRET = "the secret"
 
@@ -114,3 +115,25 @@ def test_a_write_that_fails_leaves_nothing(places: Places, tmp_path: Path) -> No
     with pytest.raises(OSError, match="gone"):
         places.put("s3://data/out", "x", Broken())
     assert list((tmp_path / "buckets" / "data" / "out").iterdir()) == []
+
+
+def test_an_s3_server_is_read_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    objects = {"in/rows.jsonl": b"one", "in/deep/more.jsonl": b"three", "inside": b"x"}
+    with s3_server({"data": objects}) as url:
+        places = Places(PlacesSpec(endpoint=url))
+        assert places.files("s3://data/in/") == [Listed("deep/more.jsonl", 5), Listed("rows.jsonl", 3)]
+        assert places.files("s3://data/in/rows.jsonl") == [Listed("", 3)]
+        assert places.files("s3://data/nothing") == places.files("s3://nobucket/x") == []
+        assert _read(places, "s3://data/in/deep/more.jsonl", tmp_path) == b"three"
+        with pytest.raises(FileNotFoundError):
+            _read(places, "s3://data/absent", tmp_path)
+        places.put("s3://data/out/", "a/b.txt", io.BytesIO(b"written"))
+        assert objects["out/a/b.txt"] == b"written"
+        places.remove("s3://data/out", "a/b.txt")
+        assert "out/a/b.txt" not in objects
+        with pytest.raises(FileNotFoundError):
+            places.put("s3://nobucket/out", "x", io.BytesIO(b""))
+    with pytest.raises(StoreUnavailable):
+        places.files("s3://data/in/")
