@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from pathlib import Path
 
 import pytest
 
 from outcrop.core.errors import DataError, MissingDependency
 from outcrop.data.pipeline import blocks
+from outcrop.data.pipeline.ray_pool import _perform
 from outcrop.workflows.prepare import prepare
 from tests.data.corpus import rows, write_jsonl
 
 WITHOUT_RAY = importlib.util.find_spec("ray") is None
 needs_ray = pytest.mark.skipif(WITHOUT_RAY, reason="ray is not installed: pip install 'outcrop[ray]'")
+
+
+def doubled(number: int) -> int:
+    if number < 0:
+        raise DataError("A number below 0.", "Give another.", "row 1")
+    return 2 * number
+
+
+def test_a_task_and_an_error_of_the_user_survive_the_journey() -> None:
+    done = _perform({"task": pickle.dumps((doubled, 4))})
+    refused = pickle.loads(_perform({"task": pickle.dumps((doubled, -1))})["result"])
+    assert pickle.loads(done["result"]) == 8
+    assert isinstance(refused, DataError)
+    assert str(refused) == "row 1: A number below 0. Give another."
 
 
 @needs_ray
