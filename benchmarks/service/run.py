@@ -62,7 +62,7 @@ def _measured(home: Path, seconds: float, connections: int) -> dict[str, Any]:
             "GetFoundationModel": lambda connection: client.send(
                 connection, "GET", "/foundation-models/outcrop.gravel-v1%3A0"
             ),
-            "ListCustomModels of a hundred": lambda connection: client.send(connection, "GET", "/custom-models"),
+            "ListCustomModels of an empty project": lambda connection: client.send(connection, "GET", "/custom-models"),
             "GetProvisionedModelThroughput": lambda connection: client.send(
                 connection, "GET", "/provisioned-model-throughput/first"
             ),
