@@ -126,7 +126,7 @@ class App:
     def _failed(self, error: Exception, account: Account, path: str) -> Response:
         account.error = errors.translated(error)
         account.fault = error if account.error.status == 500 else None
-        return openai_response(account.error) if path.startswith(openai.PREFIX) else errors.response(account.error)
+        return openai_response(account.error) if path.startswith(openai.PREFIXES) else errors.response(account.error)
 
     def _tell(self, account: Account) -> None:
         seconds = time.perf_counter() - account.began

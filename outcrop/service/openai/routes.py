@@ -9,7 +9,8 @@ from outcrop.service.calls import Endpoint
 from outcrop.service.routes import MIB, Route
 
 HERE = "outcrop.service.openai"
-PREFIX = "/v1/"
+PREFIXES = ("/v1/models", "/v1/chat/", "/v1/completions")
+"""Paths whose errors are OpenAI's; Bedrock has others below /v1."""
 
 ENDPOINTS: Catalog[Endpoint] = Catalog(
     "operation of OpenAI's API",

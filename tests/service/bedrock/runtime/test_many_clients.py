@@ -10,7 +10,6 @@ from typing import NamedTuple
 import pytest
 
 from outcrop.service.bedrock.runtime.state import Runtime
-from outcrop.service.inference.pool import LoadedEngine
 from tests.support.runtime import TINY
 from tests.support.servers import TestServer
 
@@ -48,19 +47,15 @@ async def _status(asked: Asked) -> int:
     return int(line.split()[1])
 
 
-def _engine(server: TestServer) -> LoadedEngine:
-    [loaded] = Runtime.of(server.service).pool.engines
-    return loaded
-
-
 def _held(server: TestServer) -> dict[str, int]:
-    loaded = _engine(server)
-    lanes = loaded.gate.lanes.values()
-    scheduler = loaded.engine._engine.scheduler  # type: ignore[attr-defined]  # the slots themselves
+    """What all models hold for requests."""
+    engines = Runtime.of(server.service).pool.engines
+    lanes = [lane for loaded in engines for lane in loaded.gate.lanes.values()]
+    schedulers = [loaded.engine._engine.scheduler for loaded in engines]  # type: ignore[attr-defined]  # the slots
     return {
-        "users": loaded.users,
+        "users": sum(loaded.users for loaded in engines),
         "places": sum(lane.running + lane.waiting for lane in lanes),
-        "rows": len(scheduler.rows) + len(scheduler.waiting),
+        "rows": sum(len(scheduler.rows) + len(scheduler.waiting) for scheduler in schedulers),
     }
 
 
