@@ -90,7 +90,7 @@ class AdaptedRows:
         if site not in self._stack.joined:
             return y_TO
         A, B, ranks_X = self._stack.joined[site]
-        return B.plus(A.times(x_TI, self._mask(ranks_X)), y_TO)
+        return B.plus(A(x_TI).mul_(self._mask(ranks_X)), y_TO)
 
     def _mask(self, ranks_X: Tensor) -> Tensor:
         """Most sites have the same ranks, so few different masks are made."""

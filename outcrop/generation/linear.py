@@ -54,12 +54,6 @@ class Linear:
             return _product_with(x_TI, other_TO, self.weight, self.bias, "add")
         return other_TO + F.linear(x_TI, self.weight, self.bias)
 
-    def times(self, x_TI: Tensor, other_TO: Tensor) -> Tensor:
-        """other · (x·Wᵀ + b), number by number, multiplied before rounding where the weight is packed."""
-        if self.packed:
-            return _product_with(x_TI, other_TO, self.weight, self.bias, "mul")
-        return F.linear(x_TI, self.weight, self.bias).mul_(other_TO)
-
 
 def can_pack(weight: Tensor) -> bool:
     """Whether oneDNN takes this weight."""
