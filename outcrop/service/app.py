@@ -16,6 +16,7 @@ from outcrop.service import operation
 from outcrop.service.auth import Caller, Claim, claim_of
 from outcrop.service.bedrock import errors, operations
 from outcrop.service.bedrock.errors import BedrockError
+from outcrop.service.bedrock.runtime.state import Runtime
 from outcrop.service.calls import Call
 from outcrop.service.guard import Guard, read_body
 from outcrop.service.log import LOGGER
@@ -71,6 +72,7 @@ class App:
         await receive()
         try:
             await self.service.begin()
+            await Runtime.of(self.service).provisioning.resume()
         except Exception as error:  # noqa: BLE001  the server is told, and ends
             LOGGER.exception("The server cannot start")
             await send({"type": "lifespan.startup.failed", "message": str(error)})

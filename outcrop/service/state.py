@@ -49,7 +49,7 @@ class Service:
         self.keys = Keys(self.projects, self.home / "service")
         self.authenticator = Authenticator(self.keys)
         self.foundation = FoundationModels.load(spec)
-        self.metrics = Metrics(self.queue)
+        self.metrics = Metrics(self.queue, self.resources)
         self.early = EarlyChecks(self.resources, self.queue)
         self.progress = Progress(self.resources, self.queue, self.model_folder)
         self.parts: dict[str, Any] = {}

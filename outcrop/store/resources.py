@@ -73,7 +73,7 @@ _COLUMNS = [RESOURCES.c[field.name] for field in fields(Resource)]
 
 
 class ResourceTable:
-    """Every statement on resources. All but `working` see one project alone."""
+    """Every statement on resources. All but `working` and `everywhere` see one project alone."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -162,6 +162,13 @@ class ResourceTable:
     def working(self, statuses: Collection[str]) -> list[Resource]:
         """Resources of every project that a job works for, in these states, the oldest first."""
         where = (RESOURCES.c.job_id.is_not(None), RESOURCES.c.status.in_(list(statuses)))
+        with self.database.reading() as connection:
+            rows = connection.execute(select(*_COLUMNS).where(*where).order_by(RESOURCES.c.created)).all()
+        return [Resource(**row._mapping) for row in rows]
+
+    def everywhere(self, kind: str, statuses: Collection[str]) -> list[Resource]:
+        """Resources of a kind of every project, in these states, the oldest first."""
+        where = (RESOURCES.c.kind == kind, RESOURCES.c.status.in_(list(statuses)))
         with self.database.reading() as connection:
             rows = connection.execute(select(*_COLUMNS).where(*where).order_by(RESOURCES.c.created)).all()
         return [Resource(**row._mapping) for row in rows]

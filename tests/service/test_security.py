@@ -7,6 +7,7 @@ import json
 import stat
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -100,6 +101,24 @@ def test_a_write_cannot_be_sent_again_later(server: TestServer, monkeypatch: pyt
     status, code, body = send(server, "POST", "/listTagsForResource", headers, sent[0].body)
     assert (status, code) == (403, "InvalidSignatureException")
     assert b"before" in body
+
+
+def test_equal_writes_signed_in_one_second_are_all_meant(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed: list[str] = []
+    moment = datetime.now(UTC).replace(tzinfo=None)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: moment)
+    for _ in range(2):
+        client = server.client()
+        client.meta.events.register("before-send.bedrock", lambda request, **_: signed.append(_signature(request)))
+        for _ in range(3):
+            client.delete_model_invocation_logging_configuration()
+    assert len(signed) == 6
+    assert len(set(signed)) == 1
+
+
+def _signature(request: Any) -> str:
+    value = request.headers["Authorization"]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 HOSTS = ["evil.example", "evil.example:8321", "127.0.0.1.evil.example", "", "localhost@evil", "169.254.169.254"]

@@ -77,6 +77,15 @@ class TestServer:
         return self.service.keys.create(self.service.keys.create_project(name))
 
 
+def settled(client: Any, name: str) -> dict[str, Any]:
+    """Provisioned throughput when it is neither Creating nor Updating."""
+    while True:
+        found: dict[str, Any] = client.get_provisioned_model_throughput(provisionedModelId=name)
+        if found["status"] not in ("Creating", "Updating"):
+            return found
+        time.sleep(0.02)
+
+
 @contextmanager
 def running(spec: ServeSpec) -> Iterator[TestServer]:
     """A server of this specification until the block ends. Its OUTCROP_HOME is the one of now."""

@@ -38,7 +38,7 @@ class Reservations:
         self._held: dict[str, _Held] = {}
 
     async def hold(self, name: str, model: str, units: int) -> None:
-        """Reserve places for so many model units, unless that is done already.
+        """Reserve places for so many model units, unless that is done already; give up those at another model.
 
         Raises UsageError for more units than a model has, Unavailable where others have reserved them, and what the
         pool raises.
@@ -49,8 +49,10 @@ class Reservations:
             held = self._held.get(name)
             if held == (used.loaded, units):
                 return
-            self.release(name)
+            if held is not None and held.loaded is used.loaded:
+                self.release(name)
             used.loaded.gate.reserve(name, max(1, self._pool.limits.slots * units // UNITS))
+            self.release(name)
             used.loaded.reserved.add(name)
             self._held[name] = _Held(used.loaded, units)
 

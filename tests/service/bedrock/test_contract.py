@@ -10,6 +10,7 @@ import pytest
 
 from outcrop.service.bedrock.operations import CONTROL_OPERATIONS
 from tests.support.bedrock import GRAVEL, ROLE, World, batch, customization, evaluation
+from tests.support.servers import settled
 
 pytestmark = pytest.mark.contract
 
@@ -97,8 +98,10 @@ def _delete_model(world: World) -> None:
 
 def _update_provisioned(world: World) -> None:
     update = world.client.update_provisioned_model_throughput
+    settled(world.client, world.provisioned)
     update(provisionedModelId=world.provisioned, desiredProvisionedModelName="renamed", desiredModelId=GRAVEL)
-    found = world.client.get_provisioned_model_throughput(provisionedModelId="renamed")
+    found = settled(world.client, "renamed")
+    assert (found["status"], found["desiredModelArn"]) == ("InService", found["modelArn"])
     assert found["modelArn"] == found["foundationModelArn"]
     with pytest.raises(world.client.exceptions.ValidationException):
         update(provisionedModelId=world.provisioned, desiredModelId="imported")
@@ -206,7 +209,7 @@ def _tags(world: World) -> None:
 
 
 def _provision(world: World) -> None:
-    found = world.client.get_provisioned_model_throughput(provisionedModelId=world.provisioned)
+    found = settled(world.client, world.provisioned)
     assert (found["modelUnits"], found["status"]) == (2, "InService")
     assert found["commitmentExpirationTime"] > found["creationTime"]
 

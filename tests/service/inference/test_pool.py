@@ -252,6 +252,10 @@ def test_reservations_keep_places_and_their_model(base: str, tmp_path: Path) -> 
             await reservations.hold("arn:3", base, 5)
         reservations.release("arn:1")
         assert loaded.gate.free == 4
+        await reservations.hold("arn:1", base, 4)
+        await reservations.hold("arn:1", base, 2)
+        assert loaded.gate.free == 2
+        reservations.release("arn:1")
         await _answer(pool, other)
         await pool.close()
 

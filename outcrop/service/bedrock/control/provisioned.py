@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from anyio import from_thread
+
 from outcrop.service.bedrock.arns import PROVISIONED
 from outcrop.service.bedrock.control.bases import Base, base_of
 from outcrop.service.bedrock.control.creation import New, earlier, make
 from outcrop.service.bedrock.control.listing import listed
 from outcrop.service.bedrock.errors import BedrockError, conflict, invalid, not_found
 from outcrop.service.bedrock.registry import find
+from outcrop.service.bedrock.runtime.provisioning import (
+    CREATING,
+    DESIRED,
+    FAILURE,
+    IN_SERVICE,
+    UPDATING,
+    Provisioning,
+)
+from outcrop.service.bedrock.runtime.state import Runtime
 from outcrop.service.calls import Call
 from outcrop.service.inference.reservations import UNITS
 from outcrop.store.resources import Resource
@@ -20,7 +31,7 @@ TERM_DAYS = {"OneMonth": 30, "SixMonths": 182}
 
 
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """CreateProvisionedModelThroughput."""
+    """CreateProvisionedModelThroughput. Places are held and their rate is measured in the background."""
     before = earlier(call, CREATE, given)
     if before is not None:
         return before
@@ -33,14 +44,17 @@ def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
         "foundationModelArn": base.foundation_arn,
     }  # fmt: skip
     made = New(
-        PROVISIONED, given["provisionedModelName"], "InService", body, model=base.arn, tags=given.get("tags", ())
+        PROVISIONED, given["provisionedModelName"], CREATING, body, model=base.arn, tags=given.get("tags", ())
     )
-    return make(call, CREATE, given, (made,), {"provisionedModelArn": made.arn(call)})
+    answer = make(call, CREATE, given, (made,), {"provisionedModelArn": made.arn(call)})
+    from_thread.run_sync(_provisioning(call).begin, call.project, answer["provisionedModelArn"])
+    return answer
 
 
 def get(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """GetProvisionedModelThroughput."""
-    return _summary(call, _provisioned(call, given))
+    found = _provisioned(call, given)
+    return {**_summary(call, found), "failureMessage": found.body.get(FAILURE)}
 
 
 def list_all(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,22 +70,40 @@ def update(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     if "desiredModelId" in given:
         base = base_of(call, given["desiredModelId"])
         _check_sibling(found, base)
-        values["model"] = base.arn
+        if base.arn != found.model:
+            _check_settled(found)
+            body = {name: value for name, value in found.body.items() if name != FAILURE}
+            values |= {"status": UPDATING, "body": {**body, DESIRED: base.arn}}
     name = given.get("desiredProvisionedModelName")
     if name is not None and name != found.name:
         if find(call.service, call.project, (PROVISIONED,), name) is not None:
             raise conflict(f"There is a provisioned model named {name} already.")
         values["name"] = name
-    if not values:
+    if not {"desiredModelId", "desiredProvisionedModelName"} & given.keys():
         raise invalid("Give a desiredProvisionedModelName or a desiredModelId.")
-    call.service.resources.change(found, values)
+    moves = DESIRED in values.get("body", {})
+    if values and not call.service.resources.change(found, values, only_in=(IN_SERVICE,) if moves else ()):
+        raise invalid(f"{found.arn} was changed by another request meanwhile. Look at it, and ask again.")
+    if moves:
+        from_thread.run_sync(_provisioning(call).begin, call.project, found.arn)
     return {}
 
 
 def delete(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """DeleteProvisionedModelThroughput. A commitment is recorded, but holds nobody: there is nothing to pay."""
-    call.service.resources.delete(_provisioned(call, given))
+    found = _provisioned(call, given)
+    call.service.resources.delete(found)
+    from_thread.run_sync(_provisioning(call).end, found.arn)
     return {}
+
+
+def _provisioning(call: Call) -> Provisioning:
+    return Runtime.of(call.service).provisioning
+
+
+def _check_settled(found: Resource) -> None:
+    if found.status != IN_SERVICE:
+        raise invalid(f"{found.arn} is {found.status}; its model can be changed while it is {IN_SERVICE}.")
 
 
 def _check_sibling(found: Resource, base: Base) -> None:
@@ -93,7 +125,7 @@ def _summary(call: Call, found: Resource) -> dict[str, Any]:
     term = found.body.get("commitmentDuration")
     return {
         "provisionedModelName": found.name, "provisionedModelArn": found.arn, "modelArn": found.model,
-        "desiredModelArn": found.model, "foundationModelArn": found.body["foundationModelArn"],
+        "desiredModelArn": found.body.get(DESIRED, found.model), "foundationModelArn": found.body["foundationModelArn"],
         "modelUnits": found.body["modelUnits"], "desiredModelUnits": found.body["modelUnits"], "status": found.status,
         "commitmentDuration": term, "creationTime": found.created, "lastModifiedTime": found.updated,
         "commitmentExpirationTime": found.created + TERM_DAYS[term] * 86_400 if term else None,

@@ -90,7 +90,7 @@ class Exchange:
 
     async def _begin(self) -> None:
         if self.found.provisioned_arn:
-            await self._runtime.reservations.hold(self.found.provisioned_arn, self.found.path, self.found.model_units)
+            await self._runtime.provisioning.hold(self.found.provisioned_arn, self.found.path, self.found.model_units)
         self._model: Model = await self._stack.enter_async_context(self._runtime.pool.use(self.found.path))
         self._prepared: Prepared = await answering.prepare(self._model, self.ask)
         ids = self._prepared.request.prompt_ids

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from outcrop.service.bedrock.control.logging import SETTING
 from outcrop.service.bedrock.runtime.invocation_log import InvocationLog, LogSettings
+from outcrop.service.bedrock.runtime.provisioning import Provisioning
 from outcrop.service.bedrock.runtime.redaction import Redaction
 from outcrop.service.inference.pool import Pool
 from outcrop.service.inference.reservations import Reservations
@@ -21,7 +22,7 @@ class Runtime:
 
     def __init__(self, service: Service, pool: Pool | None = None) -> None:
         self.service, self.pool = service, pool or Pool()
-        self.reservations = Reservations(self.pool)
+        self.provisioning = Provisioning(service, Reservations(self.pool))
         self.log = InvocationLog(service.spec.region, self._log_settings)
 
     @classmethod
@@ -51,5 +52,6 @@ class Runtime:
 
     async def close(self) -> None:
         """Write what is left of the log, and free all models."""
+        await self.provisioning.close()
         await self.log.close()
         await self.pool.close()
