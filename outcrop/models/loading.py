@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from outcrop.models.rendering import Renderer, RenderingSpec
 
 LONGEST_REASON = 300
 TOKENIZER_FILES = (TOKENIZER, "tokenizer.model")
+
+_BUILDING = threading.Lock()
+"""transformers replaces functions of the whole process while it builds a model: two at once lose tied weights."""
 
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
@@ -89,7 +93,7 @@ def load_model(
 
 def load_structure(folder: ModelFolder) -> Any:
     """The model of a folder without its weights, which take no memory. Raises ModelError."""
-    with _reading("configuration", folder), torch.device("meta"):
+    with _BUILDING, _reading("configuration", folder), torch.device("meta"):
         config = AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config)
 
@@ -103,7 +107,7 @@ def _weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
         return model
     if "quantization_config" in folder.read(CONFIG):
         raise ModelError("The weights are quantised.", "Take the model's weights in full precision.", folder.name)
-    with _reading("model", folder):
+    with _BUILDING, _reading("model", folder):
         model, account = AutoModelForCausalLM.from_pretrained(
             str(folder.path),
             dtype=dtype,

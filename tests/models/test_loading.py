@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,10 @@ def test_a_model_without_linear_layers_takes_no_adapters() -> None:
     model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=16, n_embd=8, n_layer=1, n_head=2))
     with pytest.raises(ModelError, match="GPT2LMHeadModel has no linear layers"):
         attach(model, LoraShape(2, 4.0))
+
+
+def test_models_load_in_many_threads_at_once() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        loaded = list(threads.map(load_model, ["bundled:gravel"] * 16))
+    for each in loaded:
+        assert each.model.lm_head.weight is each.model.get_input_embeddings().weight

@@ -107,6 +107,7 @@ def test_equal_writes_signed_in_one_second_are_all_meant(server: TestServer, mon
     signed: list[str] = []
     moment = datetime.now(UTC).replace(tzinfo=None)
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: moment)
+    monkeypatch.setattr(server.service.authenticator._replays, "_clock", moment.replace(tzinfo=UTC).timestamp)
     for _ in range(2):
         client = server.client()
         client.meta.events.register("before-send.bedrock", lambda request, **_: signed.append(_signature(request)))

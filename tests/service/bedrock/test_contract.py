@@ -210,7 +210,7 @@ def _tags(world: World) -> None:
 
 def _provision(world: World) -> None:
     found = settled(world.client, world.provisioned)
-    assert (found["modelUnits"], found["status"]) == (2, "InService")
+    assert (found["modelUnits"], found["status"]) == (2, "InService"), found
     assert found["commitmentExpirationTime"] > found["creationTime"]
 
 

@@ -28,12 +28,16 @@ AGAIN_S = 0.5
 
 
 class Provisioning:
-    """Makes ready what is Creating or Updating, one task for each. All methods belong to the server's event loop."""
+    """Makes ready what is Creating or Updating, one after the other, so that no measurement disturbs another.
+
+    All methods belong to the server's event loop.
+    """
 
     def __init__(self, service: Service, reservations: Reservations) -> None:
         self._service, self._reservations = service, reservations
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended: set[str] = set()
+        self._measuring = asyncio.Lock()
 
     async def resume(self) -> None:
         """Go on with what an earlier server did not finish."""
@@ -85,7 +89,8 @@ class Provisioning:
             await asyncio.gather(before, return_exceptions=True)
         while True:
             try:
-                return await self._prepare(project, arn)
+                async with self._measuring:
+                    return await self._prepare(project, arn)
             except StoreUnavailable:
                 LOGGER.warning("The database does not answer; provisioned throughput is looked at again")
                 await asyncio.sleep(AGAIN_S)
