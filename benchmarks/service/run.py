@@ -57,7 +57,7 @@ def _measured(home: Path, seconds: float, connections: int) -> dict[str, Any]:
             lines.append(server.stdout.readline())
         told = json.loads("".join(lines))
         client = Client(told["url"], told["keys"]["bearer"], server.pid)
-        kinds: dict[str, Callable[[http.client.HTTPConnection], None]] = {
+        kinds: dict[str, Callable[[http.client.HTTPConnection], object]] = {
             "health, without a key": lambda connection: client.send(connection, "GET", "/health"),
             "GetFoundationModel": lambda connection: client.send(
                 connection, "GET", "/foundation-models/outcrop.gravel-v1%3A0"
@@ -66,10 +66,9 @@ def _measured(home: Path, seconds: float, connections: int) -> dict[str, Any]:
             "GetProvisionedModelThroughput": lambda connection: client.send(
                 connection, "GET", "/provisioned-model-throughput/first"
             ),
-            "CreateProvisionedModelThroughput": client.create,
+            "TagResource": client.tag,
         }
-        connection = client.connect()
-        client.create(connection, "first")
+        client.provision("first")
         return {name: client.measure(kind, seconds, connections) for name, kind in kinds.items()}
     finally:
         server.terminate()
@@ -88,20 +87,30 @@ class Client:
         """A connection that is kept open."""
         return http.client.HTTPConnection(self._place, timeout=60)
 
-    def send(self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"") -> None:
+    def send(self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"") -> bytes:
         """A request that must succeed."""
         connection.request(method, path, body, self._headers)
         answer = connection.getresponse()
         content = answer.read()
         assert answer.status < 300, content
+        return content
 
-    def create(self, connection: http.client.HTTPConnection, name: str = "") -> None:
-        """A write: a resource of a new name."""
-        body = {"provisionedModelName": name or f"n{next(NUMBERS)}", "modelId": "outcrop.gravel-v1:0", "modelUnits": 1}
-        self.send(connection, "POST", "/provisioned-model-throughput", json.dumps(body).encode())
+    def provision(self, name: str) -> None:
+        """Provisioned throughput that is in service, for the other requests to be about."""
+        connection = self.connect()
+        body = {"provisionedModelName": name, "modelId": "outcrop.gravel-v1:0", "modelUnits": 1}
+        made = json.loads(self.send(connection, "POST", "/provisioned-model-throughput", json.dumps(body).encode()))
+        self._arn = made["provisionedModelArn"]
+        while json.loads(self.send(connection, "GET", f"/provisioned-model-throughput/{name}"))["status"] == "Creating":
+            time.sleep(0.05)
+
+    def tag(self, connection: http.client.HTTPConnection) -> None:
+        """A write: another value of a tag."""
+        body = {"resourceARN": self._arn, "tags": [{"key": "number", "value": str(next(NUMBERS))}]}
+        self.send(connection, "POST", "/tagResource", json.dumps(body).encode())
 
     def measure(
-        self, kind: Callable[[http.client.HTTPConnection], None], seconds: float, connections: int
+        self, kind: Callable[[http.client.HTTPConnection], object], seconds: float, connections: int
     ) -> dict[str, float]:
         """Requests of one kind over several connections at once."""
         times: list[float] = []

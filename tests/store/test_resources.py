@@ -91,6 +91,14 @@ def test_a_change_is_made_once_and_with_all_that_belongs_to_it(database: Databas
     assert left["model"].ended is None
 
 
+def test_a_kind_is_found_in_every_project(database: Database, project: Project) -> None:
+    table = ResourceTable(database)
+    table.add(project, [_row("b", created=2.0), _row("failed", status="Failed"), _row("job", kind="job")])
+    table.add(ProjectTable(database).add("two", "222222222222"), [_row("a", created=1.0)])
+    assert [row.name for row in table.everywhere("model", ("Active", "Creating"))] == ["a", "b"]
+    assert table.everywhere("model", ()) == []
+
+
 def test_tags_have_a_limit_that_leaves_nothing_half_done(database: Database, project: Project) -> None:
     table = ResourceTable(database)
     table.add(project, [_row("a", tags={"x": "1"})])
