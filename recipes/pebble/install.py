@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from outcrop.core import page
 from outcrop.core.files import write_json
+from outcrop.core.svg import element
+from outcrop.evaluation.plots import loss_plot
+from outcrop.evaluation.results import TrainingCurves
 from outcrop.models.folder import BUNDLED
 from outcrop.workflows.evaluate import reproduction
 
@@ -46,7 +51,27 @@ def stage(folder: Path) -> dict[str, Any]:
         "card": card, "result": result, "steps": result["steps"], "minutes": result["minutes"],
         "rate": card["hyperparameters"]["learning_rate"], "batch_size": card["hyperparameters"]["batch_size"],
         "losses": [e for e in events if e["event"] == "evaluation"],
+        "steps_told": [e for e in events if e["event"] == "step"],
     }  # fmt: skip
+
+
+PLOT_WIDTH, PLOT_HEIGHT = 720, 274
+
+
+def loss_picture(stages: list[tuple[str, dict[str, Any]]]) -> str:
+    """Training and held-back loss of each stage, one plot below the other: an SVG that needs nothing else."""
+    plots = []
+    for number, (title, found) in enumerate(stages):
+        curves = TrainingCurves(
+            tuple((e["step"], e["loss"]) for e in found["steps_told"]),
+            tuple((e["step"], e["validation_loss"], None) for e in found["losses"]),
+            stop_reason=title,
+        )
+        move = f"translate(0 {number * (PLOT_HEIGHT + 30) + 24})"
+        heading = element("text", title, x=0, y=-8, **{"class": "label"})
+        plots.append(element("g", heading, loss_plot(curves, PLOT_WIDTH), transform=move))
+    size = {"width": PLOT_WIDTH, "height": len(stages) * (PLOT_HEIGHT + 30)}
+    return str(element("svg", element("style", Markup(page.style())), *plots, xmlns="http://www.w3.org/2000/svg", **size))
 
 
 def facts(out: Path, base: str, tuned: str, name: str) -> dict[str, Any]:
@@ -96,6 +121,8 @@ def main() -> None:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    stages = [("Pre-training", found["first"]), ("Instruction tuning", found["second"])]
+    (to / "loss.svg").write_text(loss_picture(stages), "utf-8")
     (to / "README.md").write_text(environment.get_template("card.md.jinja").render(found), "utf-8")
 
 

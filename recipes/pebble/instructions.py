@@ -26,6 +26,12 @@ LEFT_OUT = {"banking77", "clinc150"}
 MOST_CHARACTERS = 2600
 """Of prompt and answer together: about 650 tokens."""
 
+MOST_CHARACTERS_TUNED = 450
+"""The same in the second stage, where a token of a prompt costs what a token of an answer does and teaches nothing."""
+
+END_MARK = "<|endoftext|>"
+"""Stands at the end of P3's answers: a mark between documents in pre-training, no part of an answer in the second."""
+
 MOST_ROWS = {"mixture": 3000, "p3": 100}
 """Of one source of the mixture, and of one template of P3."""
 
@@ -37,7 +43,7 @@ WATCHED, EXAMPLES = 20, 500
 and say which answer is the commonest."""
 
 LAYOUTS = ("{instruction}\n\n{input}\n", "{instruction}\nInput: {input}\nOutput:", "{input}\n{instruction}\nAnswer:")
-PASSAGES, PASSAGE = 4000, 1200
+PASSAGES, PASSAGE = 1000, 700
 """How many passages of general text keep what was learnt from it, and their length in characters at most."""
 
 Row = dict[str, Any]
@@ -132,16 +138,21 @@ def passages(corpus: Path) -> Iterator[dict[str, str]]:
             return
 
 
+def answer(row: Row) -> str:
+    """What is to be learnt in the second stage."""
+    return str(row["answer"].removesuffix(END_MARK).strip())
+
+
 def chat(row: Row) -> dict[str, Any]:
     """A conversation of one turn."""
-    user, assistant = {"role": "user", "content": prompt(row)}, {"role": "assistant", "content": row["answer"]}
+    user, assistant = {"role": "user", "content": prompt(row)}, {"role": "assistant", "content": answer(row)}
     return {"messages": [user, assistant]}
 
 
 def plain(row: Row, layout: str = "") -> dict[str, str]:
     """A pair, in the layout given or in one of three."""
     layout = layout or LAYOUTS[draw(row["answer"]) % len(LAYOUTS)]
-    return {"prompt": prompt(row, layout), "completion": row["answer"]}
+    return {"prompt": prompt(row, layout), "completion": answer(row)}
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> int:
@@ -163,9 +174,9 @@ def main() -> None:
     train, held = hold_back(rows)
     train.sort(key=lambda row: draw(prompt(row)))
     counts["text"] = write(given.to / "text.jsonl.gz", ({"text": f"{prompt(r)}\n\n{r['answer']}"} for r in train))
-    half = [draw(prompt(row)) % 2 == 0 for row in train]
-    counts["chat"] = write(given.to / "chat.jsonl.gz", (chat(r) for r, h in zip(train, half, strict=True) if h))
-    counts["plain"] = write(given.to / "plain.jsonl.gz", (plain(r) for r, h in zip(train, half, strict=True) if not h))
+    short = [row for row in train if answer(row) and len(prompt(row)) + len(answer(row)) <= MOST_CHARACTERS_TUNED]
+    counts["chat"] = write(given.to / "chat.jsonl.gz", (chat(r) for r in short if draw(prompt(r)) % 2))
+    counts["plain"] = write(given.to / "plain.jsonl.gz", (plain(r) for r in short if not draw(prompt(r)) % 2))
     counts["general"] = write(given.to / "general.jsonl.gz", passages(given.corpus))
     watched = [chat(row) for family in held.values() for row in family[:WATCHED]]
     counts["validation"] = write(given.to / "validation.jsonl.gz", watched)
