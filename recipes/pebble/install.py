@@ -70,8 +70,9 @@ def loss_picture(stages: list[tuple[str, dict[str, Any]]]) -> str:
         move = f"translate(0 {number * (PLOT_HEIGHT + 30) + 24})"
         heading = element("text", title, x=0, y=-8, **{"class": "label"})
         plots.append(element("g", heading, loss_plot(curves, PLOT_WIDTH), transform=move))
-    size = {"width": PLOT_WIDTH, "height": len(stages) * (PLOT_HEIGHT + 30)}
-    return str(element("svg", element("style", Markup(page.style())), *plots, xmlns="http://www.w3.org/2000/svg", **size))
+    style, height = element("style", Markup(page.style())), len(stages) * (PLOT_HEIGHT + 30)
+    namespace = "http://www.w3.org/2000/svg"
+    return str(element("svg", style, *plots, xmlns=namespace, width=PLOT_WIDTH, height=height))
 
 
 def facts(out: Path, base: str, tuned: str, name: str) -> dict[str, Any]:
