@@ -136,7 +136,7 @@ def test_batch(call) -> None:
         "sampling": {
             "max_new_tokens": 9, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0, "stop_strings": ("\n",),
         },
-        "cache": "c.sqlite", "publish": "words", "overwrite": False, "resume": True,
+        "cache": "c.sqlite", "publish": "words", "runner": "local", "workers": 0, "overwrite": False, "resume": True,
     }  # fmt: skip
 
 

@@ -306,6 +306,7 @@ def test_every_code_is_planted() -> None:
         "label-outside-set", "number-as-label", "label-variant", "near-conflict", "label-drift", "label-doubt",
         "train-test-overlap", "near-overlap", "too-few-rows", "reserved-string",
         "too-many-keys", "decompression-bomb",  # planted in test_hostile
+        "unusable-invocation",  # planted in test_invocation_logs
         *(code for _, expected in TOOLS for code in expected), "tools-unsupported", *(code for _, code, _ in OTHERS),
     }  # fmt: skip
     assert planted == set(DEFECTS)
