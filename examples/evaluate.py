@@ -1,6 +1,6 @@
 """Split labelled rows, tune twice, and compare both models on the sealed test rows.
 
-Run: python examples/evaluate.py [FOLDER] [EPOCHS]
+Run: python examples/evaluate.py [FOLDER] [EPOCHS] [ROWS]
 """
 
 import sys
@@ -13,10 +13,11 @@ from outcrop.workflows.demo import demo_rows
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "out-evaluate")
 epochs = int(sys.argv[2]) if len(sys.argv) > 2 else 6
+wanted = int(sys.argv[3]) if len(sys.argv) > 3 else None
 
 rows, problems = demo_rows()
 print(f"{len(rows)} usable rows, {problems.rows_with_errors} with defects")
-write_split(split(rows, SplitSpec(seed=1)), folder / "data")
+write_split(split(rows[:wanted], SplitSpec(seed=1)), folder / "data")
 
 for method in ("full", "lora"):
     outcrop.tune(

@@ -1,5 +1,6 @@
 """Every example is short, and does what it says."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ARGUMENTS = {"tune.py": ["1"], "evaluate.py": ["1"], "pretrain.py": [], "synonyms.py": ["25"]}
+TEXTS = "texts.jsonl"
+ARGUMENTS = {"tune.py": ["1"], "evaluate.py": ["1", "600"], "pretrain.py": [TEXTS], "synonyms.py": ["25"]}
 SAYS = {
     "tune.py": "exact answers on held-out rows", "evaluate.py": "n = ", "pretrain.py": "bits per byte",
     "synonyms.py": "25 served from the table",
@@ -27,6 +29,8 @@ def test_example_is_under_60_lines(name):
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
 def test_example_runs(name, tmp_path):
+    rows = [{"input": f"Tent {n} arrived {n * n} days late, and its {n + 7} poles were bent."} for n in range(300)]
+    (tmp_path / TEXTS).write_text("\n".join(map(json.dumps, rows)) + "\n")
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), str(tmp_path / "made"), *ARGUMENTS[name]],
         check=False, capture_output=True, text=True, env={**os.environ, "OUTCROP_HOME": str(tmp_path)}, cwd=tmp_path,

@@ -36,7 +36,7 @@ def test_ten_jobs_and_eight_kills(database_url: str, tmp_path: Path) -> None:
         for n in range(10)
     ]
     killer = Killer(spec(database_url, "tests.support.counting", 2), requests)
-    killer.run(KILLS, pause_s=2, release=release)
+    killer.run(KILLS, pause_s=1, release=release)
     assert killer.killed.total() == KILLS
     for number, job_id in enumerate(killer.jobs):
         job = killer.queue.get(job_id)
