@@ -7,11 +7,9 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
@@ -19,37 +17,24 @@ from botocore.config import Config
 
 from outcrop.cli.serve import announce
 from outcrop.service.server import Started
+from tests.support.serving import start_server, told_by
 
 pytestmark = pytest.mark.e2e
 
-MAIN = "from outcrop.cli.app import main; main()"
-SERVE = [sys.executable, "-c", MAIN, "serve", "--port", "0", "--no-controller", "--tls", "--output", "json"]
 
 
 @pytest.fixture
 def process(outcrop_home: Path) -> Iterator[subprocess.Popen[str]]:
-    started = subprocess.Popen(SERVE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = start_server(["--port", "0", "--tls"])
     yield started
     started.kill()
     started.communicate()
 
 
-def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """The JSON object that it prints, which ends with the first line that is a closing brace."""
-    assert process.stdout is not None, "a pipe"
-    lines: list[str] = []
-    for line in process.stdout:
-        lines.append(line)
-        if line == "}\n":
-            break
-    told: dict[str, Any] = json.loads("".join(lines))
-    return told
-
-
 def test_bearer_keys_over_https_and_a_quiet_end(
     process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = _told(process)
+    told = told_by(process)
     assert told["url"].startswith("https://localhost:")
     context = ssl.create_default_context(cafile=told["authority"])
     with urllib.request.urlopen(f"{told['url']}/ready", context=context) as answer:

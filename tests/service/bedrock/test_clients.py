@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.package import ROOT
-from tests.support.bedrock import World
+from tests.support.aws_cli import client_environment, need_cli, shell
+from tests.support.bedrock import GRAVEL, World
 from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.contract
@@ -26,40 +26,28 @@ def _block(section: str, language: str) -> str:
 
 
 def _environment(server: TestServer, folder: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "HOME", "PYENV_ROOT") if name in os.environ}
-    return {
-        **kept, "AWS_ENDPOINT_URL_BEDROCK": server.url, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": server.url,
-        "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": server.keys.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": server.keys.secret_access_key, "OUTCROP_BEARER": server.keys.bearer,
-        "AWS_CONFIG_FILE": str(folder / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }  # fmt: skip
-
-
-def _run(server: TestServer, folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        command, check=False, env=_environment(server, folder), cwd=folder, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    keys = {"access_key_id": server.keys.access_key_id, "secret_access_key": server.keys.secret_access_key}
+    return {**client_environment(folder, server.url, keys), "OUTCROP_BEARER": server.keys.bearer}
 
 
 def test_boto3_as_the_page_says(world: World, tmp_path: Path) -> None:
-    assert _run(world.server, tmp_path, sys.executable, "-c", _block("boto3", "python")) == "InProgress\n"
+    environment = _environment(world.server, tmp_path)
+    command = [sys.executable, "-c", _block("boto3", "python")]
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "InProgress\n"
     world.client.stop_model_customization_job(jobIdentifier="intents")
 
 
 def test_the_aws_cli_as_the_page_says(world: World, tmp_path: Path) -> None:
-    if not shutil.which("aws"):
-        pytest.skip("the AWS CLI is not installed: pip install awscli")
-    said = _run(world.server, tmp_path, "bash", "-ec", _block("AWS CLI", "bash"))
-    assert "outcrop.gravel-v1:0" in said
+    need_cli()
+    said = shell(_block("AWS CLI", "bash"), tmp_path, _environment(world.server, tmp_path))
+    assert GRAVEL in said
     assert "first-model" in said
 
 
 def test_curl_as_the_page_says(world: World, tmp_path: Path) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    said = _run(world.server, tmp_path, "bash", "-ec", _block("curl", "bash"))
-    assert "outcrop.gravel-v1:0" in said
+    said = shell(_block("curl", "bash"), tmp_path, _environment(world.server, tmp_path))
+    assert GRAVEL in said
     assert "first-model" in said
