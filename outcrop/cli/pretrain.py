@@ -32,6 +32,12 @@ ScratchOption = Annotated[
     Path | None,
     typer.Option("--from-scratch", metavar="SHAPE.toml", help="Make a new base model of this shape instead."),
 ]
+TokenizerOption = Annotated[
+    str,
+    typer.Option(
+        "--tokenizer", metavar="MODEL", help="With --from-scratch: take this model's tokenizer, do not learn one."
+    ),
+]
 
 GeneralOption = Annotated[
     list[str] | None,
@@ -47,6 +53,7 @@ def pretrain(
     hyperparameters: Hyperparameters,
     base: BaseOption = None,
     from_scratch: ScratchOption = None,
+    tokenizer: TokenizerOption = "",
     validation: ValidationOption = None,
     general: GeneralOption = None,
     columns: MapOption = "",
@@ -68,8 +75,8 @@ def pretrain(
         raise UsageError("Neither --base nor --from-scratch is given." if base is None else both, remedy)
     run(
         "pretrain", output, verbose, detach=detach,
-        base=base, data=data, to=str(to), from_scratch=str(from_scratch or ""), validation=validation or [],
-        general=general or [],
+        base=base, data=data, to=str(to), from_scratch=str(from_scratch or ""), tokenizer=tokenizer,
+        validation=validation or [], general=general or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
         columns=columns, format=record_format, drop_bad_rows=drop_bad_rows, overwrite=overwrite, resume=resume,
     )  # fmt: skip

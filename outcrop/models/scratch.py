@@ -73,6 +73,11 @@ def learn_tokenizer(texts: Iterable[str], shape: ShapeSpec) -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
     )
+    return as_fast(tokenizer, shape)
+
+
+def as_fast(tokenizer: Tokenizer, shape: ShapeSpec) -> Any:
+    """What `learn_tokenizer` learnt, with the names of its special tokens and its chat template."""
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BEGIN,

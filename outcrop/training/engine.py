@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from outcrop.core.seeds import derive
 from outcrop.training.batches import Example, micro_batches, total_weight
-from outcrop.training.layout import ROWS, lay_out
+from outcrop.training.layout import ROWS, Layout, lay_out
 from outcrop.training.methods import hidden_matrices, prepare
 from outcrop.training.objective import CrossEntropy, Objective
 from outcrop.training.optim import Optimizer
@@ -26,6 +26,13 @@ class StepResult(NamedTuple):
     loss: float
     gradient_norm: float
     tokens: int
+
+
+class Prepared(NamedTuple):
+    """A batch in micro-batches, and the sum of its loss weights."""
+
+    layouts: list[Layout]
+    weight: float
 
 
 class TrainingEngine:
@@ -52,29 +59,47 @@ class TrainingEngine:
         )
         self.device = self.flat.master.device
 
-    def step(self, batch: Sequence[Example], index: int, learning_rate: float) -> StepResult:
-        """One optimizer step. Dropout is a pure function of (seed, index), so a repeated step repeats itself."""
-        loss, tokens = self.gradient(batch, index)
-        return StepResult(loss, self.optimizer.step(learning_rate), tokens)
+    def prepare(self, batch: Sequence[Example]) -> Prepared:
+        """Lay a batch out, in micro-batches."""
+        weight = total_weight(batch)
+        assert weight > 0, "a batch without supervised tokens"
+        pieces = micro_batches(batch, self.spec.micro_batch_tokens)
+        return Prepared([lay_out(segments, ROWS) for segments in pieces], weight)
+
+    def step(
+        self,
+        batch: Sequence[Example] | Prepared,
+        index: int,
+        learning_rate: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> StepResult:
+        """One optimizer step. Dropout is a pure function of (seed, index), so a repeated step repeats itself.
+
+        meanwhile: called while an accelerator is at work on the gradient.
+        """
+        nats, tokens = self._gradient(batch if isinstance(batch, Prepared) else self.prepare(batch), index)
+        meanwhile()
+        return StepResult(float(nats), self.optimizer.step(learning_rate), tokens)
 
     def gradient(self, batch: Sequence[Example], index: int) -> tuple[float, int]:
         """Add the gradient of a batch's mean loss to the flat buffer; returns the loss without smoothing, and how many
         tokens were computed."""
+        nats, tokens = self._gradient(self.prepare(batch), index)
+        return float(nats), tokens
+
+    def _gradient(self, prepared: Prepared, index: int) -> tuple[Tensor, int]:
         self.model.train()
-        pieces = micro_batches(batch, self.spec.micro_batch_tokens)
-        weight = total_weight(batch)
-        assert weight > 0, "a batch without supervised tokens"
         nats, tokens = torch.zeros((), device=self.device), 0
-        for number, segments in enumerate(pieces):
+        for number, layout in enumerate(prepared.layouts):
             if self.spec.dropout or self.spec.lora_dropout:
                 torch.manual_seed(derive(self.spec.seed, "dropout", index, number))
-            layout = lay_out(segments, ROWS).to(self.device)
-            loss = self.objective(self.trunk(layout), self.head, layout, weight)
+            layout = layout.to(self.device)
+            loss = self.objective(self.trunk(layout), self.head, layout, prepared.weight)
             loss.value.backward()
-            if len(pieces) > 1:
+            if len(prepared.layouts) > 1:
                 self.optimizer.accumulate()
             nats, tokens = nats + loss.shown.detach(), tokens + len(layout.ids)
-        return float(nats), tokens
+        return nats, tokens
 
     def evaluate(self, examples: Sequence[Example]) -> Evaluation:
         """Loss and teacher-forced exact match over all examples."""

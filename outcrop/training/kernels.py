@@ -1,20 +1,16 @@
 """Differentiable pieces with hand-written backward passes: few passes over memory, nothing kept that can be had again.
 
-Shapes: T flat tokens, N documents, S padded length, H heads, K key-value heads, D head width,
-E embedding, M supervised tokens, V vocabulary, R rank.
+Shapes: T flat tokens, E embedding, M supervised tokens, V vocabulary, R rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
-
-from outcrop.training.layout import Attention, HeadTables
 
 
 class RMSNorm(Function):
@@ -38,6 +34,11 @@ class RMSNorm(Function):
         return grad_x.to(grad.dtype), grad_weight, None
 
 
+def rms_norm(x_TE: Tensor, weight_E: Tensor, eps: float) -> Tensor:
+    """RMSNorm by the fused kernel where the device has one."""
+    return F.rms_norm(x_TE, weight_E.shape, weight_E, eps) if x_TE.is_cuda else RMSNorm.apply(x_TE, weight_E, eps)
+
+
 class SwiGLU(Function):
     """silu(gate) · up (Shazeer 2020, eq. 6); silu is computed again in the backward pass, not kept."""
 
@@ -51,108 +52,6 @@ class SwiGLU(Function):
         grad, (gate, up) = grads[0], ctx.saved_tensors
         grad_gate = torch.ops.aten.silu_backward(grad * up, gate)
         return grad_gate, F.silu(gate).mul_(grad)
-
-
-class DocumentAttention(Function):
-    """Causal attention within each document of a flat batch: q [T, H, D], k, v [T, K, D] → [T, H, D].
-
-    Documents are gathered into groups of like length; softmax runs in fp32 inside its kernel. The backward pass
-    gathers through the inverse tables instead of scattering, and sums what shared prefix rows received.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, attention: Attention) -> Tensor:
-        queries, keys = attention.tables("query", q.shape[1]), attention.tables("key", k.shape[1])
-        Q, K, V = _gather(q, queries), _gather(k, keys), _gather(v, keys)
-        output = torch.empty_like(Q)
-        parts = _grouped(attention, k.shape[1], (Q, queries), (K, keys), (V, keys), (output, queries))
-        weights = [_attend(part, group.mask, scale) for group, part in zip(attention.groups, parts, strict=True)]
-        ctx.save_for_backward(Q, K, V, *weights)
-        ctx.attention, ctx.scale, ctx.tables, ctx.shapes = attention, scale, (queries, keys), (q.shape, k.shape)
-        return output.index_select(0, queries.back).view(q.shape)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        attention: Attention = ctx.attention
-        (queries, keys), (shape, kv_shape) = ctx.tables, ctx.shapes
-        Q, K, V, *weights = ctx.saved_tensors
-        grad_Q, grad_K, grad_V = torch.empty_like(Q), torch.empty_like(K), torch.empty_like(V)
-        inputs = ((_gather(grads[0], queries), queries), (Q, queries), (K, keys), (V, keys))
-        outputs = ((grad_Q, queries), (grad_K, keys), (grad_V, keys))
-        groups = (_grouped(attention, kv_shape[1], *tensors) for tensors in (inputs, outputs))
-        for given, made, kept in zip(*groups, weights, strict=True):
-            _attend_backward(given, made, kept, ctx.scale)
-        grad_q = grad_Q.index_select(0, queries.back).view(shape)
-        grad_k, grad_v = (_key_gradient(grad, keys, attention, kv_shape) for grad in (grad_K, grad_V))
-        return grad_q, grad_k, grad_v, None, None
-
-
-def _gather(flat: Tensor, table: HeadTables) -> Tensor:
-    """[T, H, D] → [sum N*H*S, D]: the heads of documents, group after group; pads are zeros."""
-    padded = torch.cat([flat, flat.new_zeros(1, *flat.shape[1:])])
-    return padded.view(-1, flat.shape[2]).index_select(0, table.gather)
-
-
-def _grouped(attention: Attention, kv: int, *gathered: tuple[Tensor, HeadTables]) -> Iterator[tuple[Tensor, ...]]:
-    """Views of the gathered tensors, group by group: [N*K, H/K*S, D] of queries, [N*K, L, D] of keys."""
-    splits = [tensor.split(table.sizes) for tensor, table in gathered]
-    for group, *parts in zip(attention.groups, *splits, strict=True):
-        yield tuple(part.view(group.documents * kv, -1, part.shape[1]) for part in parts)
-
-
-def _key_gradient(grad: Tensor, table: HeadTables, attention: Attention, shape: torch.Size) -> Tensor:
-    """Back to [T, K, D]; shared rows get the sum over all documents that saw them."""
-    out = grad.index_select(0, table.back).view(shape)
-    if attention.shared:
-        groups = zip(attention.groups[1:], grad.split(table.sizes)[1:], strict=True)
-        for group, part in groups:
-            shared = part.view(group.documents, shape[1], -1, shape[2])[:, :, : attention.shared]
-            out[: attention.shared] += shared.sum(0).transpose(0, 1)
-    return out
-
-
-def _attend(part: tuple[Tensor, ...], mask: Tensor | None, scale: float) -> Tensor | None:
-    """Attention of one group, (Q, K, V, output to fill); returns its weights. Query heads of one key head are folded
-    into rows."""
-    Q, K, V, output = part
-    if mask is None:
-        output.copy_(_long(Q, K, V, scale))
-        return None
-    bias = torch.where(mask, 0.0, -torch.inf).to(Q.dtype).repeat(1, Q.shape[1] // mask.shape[1], 1)
-    weights = torch.softmax(torch.baddbmm(bias, Q, K.transpose(1, 2), alpha=scale), -1)
-    torch.bmm(weights, V, out=output)
-    return weights
-
-
-def _attend_backward(
-    inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], weights: Tensor | None, scale: float
-) -> None:
-    """Gradients of one group, from (gradient of the output, Q, K, V) into (grad_Q, grad_K, grad_V)."""
-    (grad, Q, K, V), (grad_Q, grad_K, grad_V) = inputs, outputs
-    if weights is None:
-        _long_backward(grad, inputs[1:], outputs, scale)
-        return
-    torch.bmm(weights.transpose(1, 2), grad, out=grad_V)
-    grad_weights = torch.bmm(grad, V.transpose(1, 2))
-    grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-    grad_scores.mul_(scale)
-    torch.bmm(grad_scores, K, out=grad_Q)
-    torch.bmm(grad_scores.transpose(1, 2), Q, out=grad_K)
-
-
-def _long(Q: Tensor, K: Tensor, V: Tensor, scale: float) -> Tensor:
-    """One long document: blockwise attention without the [S, S] matrix (Dao et al. 2022)."""
-    _, S, D = K.shape
-    keys, values = (x.repeat_interleave(Q.shape[1] // S, 0)[None] for x in (K, V))
-    return F.scaled_dot_product_attention(Q.view(1, -1, S, D), keys, values, is_causal=True, scale=scale).view(Q.shape)
-
-
-def _long_backward(grad: Tensor, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], scale: float) -> None:
-    with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() for t in inputs]
-        grads = torch.autograd.grad(_long(leaves[0], leaves[1], leaves[2], scale), leaves, grad)
-    for output, found in zip(outputs, grads, strict=True):
-        output.copy_(found)
 
 
 class LowRankLinear(Function):
@@ -192,8 +91,13 @@ class LowRankLinear(Function):
         return grad_x, grad_dropped, None, None, grad_A, grad_B
 
 
-CHUNK = 512
-"""Rows of logits alive at once."""
+CHUNK, ACCELERATOR_LOGITS = 512, 1 << 27
+"""Rows of logits alive at once on a CPU, whose cache they should stay in; numbers of them elsewhere."""
+
+
+def chunk_rows(head: Tensor) -> int:
+    """How many rows of logits, each of V numbers, are computed at once with a head [V, E]."""
+    return CHUNK if head.device.type == "cpu" else max(CHUNK, ACCELERATOR_LOGITS // len(head))
 
 
 class LinearCrossEntropy(Function):
@@ -212,8 +116,9 @@ class LinearCrossEntropy(Function):
         if ctx.needs_input_grad[1]:
             grad_weight = torch.empty_like(weight) if len(targets) else torch.zeros_like(weight)
         total, plain = hidden.new_zeros(2, dtype=torch.float32).unbind()
-        for start in range(0, len(targets), CHUNK):
-            rows = slice(start, start + CHUNK)
+        chunk = chunk_rows(weight)
+        for start in range(0, len(targets), chunk):
+            rows = slice(start, start + chunk)
             part, wanted, share = hidden[rows], targets[rows, None], weights[rows, None]
             logprobs = torch.log_softmax(F.linear(part, weight).float(), -1)
             nll = -logprobs.gather(1, wanted)
@@ -250,9 +155,13 @@ class Embedding(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         table, grad = ctx.table, grads[0]
-        distinct, inverse = torch.unique(ctx.saved_tensors[0], return_inverse=True)
-        sums = torch.zeros(len(distinct), table.shape[1], device=grad.device).index_add_(0, inverse, grad.float())
         if table.grad is None:
             table.grad = torch.zeros_like(table)
+        if grad.is_cuda:  # sums in fp32, too, and has no need to know how many distinct ids there are
+            ids = ctx.saved_tensors[0]
+            table.grad.add_(torch.ops.aten.embedding_dense_backward(grad, ids, len(table), -1, False))
+            return None, None
+        distinct, inverse = torch.unique(ctx.saved_tensors[0], return_inverse=True)
+        sums = torch.zeros(len(distinct), table.shape[1], device=grad.device).index_add_(0, inverse, grad.float())
         table.grad.index_add_(0, distinct, sums.to(table.dtype))
         return None, None

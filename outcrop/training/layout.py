@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+CPU = torch.device("cpu")
 MIN_SHARED_PREFIX = 4
 LONG = 1024
 """Documents longer than this attend alone, through the kernel that keeps no [S, S] matrix."""
@@ -74,20 +76,74 @@ class HeadTables(NamedTuple):
     sizes: list[int]
 
 
-@dataclass(frozen=True)
-class Attention:
-    """All groups of a batch, and the way back.
+class Span(NamedTuple):
+    """A document's rows in the flat batch; `sees_prefix` says whether the shared rows come before it."""
 
-    query_slot [T]: where each row sits among the gathered queries of all groups; key_slot [T]: the same for keys;
-    shared: leading rows that every document outside the first group sees, too; longest: tokens of a document.
+    start: int
+    length: int
+    sees_prefix: bool
+
+
+class Bounds(NamedTuple):
+    """Documents end to end, for kernels that take where each begins: queries [N+1] and keys [N+1], int32, on `device`.
+
+    key_rows: the rows to gather keys from, own_keys [T]: where each row's own key is among them, prefix_keys [N*P]:
+    where the copies of the shared prefix are; all empty where keys are the rows themselves, as without a prefix.
     """
 
+    queries: Tensor
+    keys: Tensor
+    longest_query: int
+    longest_key: int
+    key_rows: Tensor
+    own_keys: Tensor
+    prefix_keys: Tensor
+
+
+class _Padded(NamedTuple):
     groups: tuple[Group, ...]
     query_slot: Tensor
     key_slot: Tensor
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Who sees whom in a batch of T = `total` rows. The tables that a kernel gathers by are made when it asks for them.
+
+    spans: the documents, end to end; shared: leading rows, a span of their own, that every later document sees, too;
+    longest: tokens of a document.
+    """
+
+    spans: tuple[Span, ...]
+    total: int
     shared: int
     longest: int
+    device: torch.device = CPU
     _tables: dict[tuple[str, int], HeadTables] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Documents of like length, padded to one."""
+        return self._padded.groups
+
+    @property
+    def query_slot(self) -> Tensor:
+        """[T]: where each row sits among the gathered queries of all groups."""
+        return self._padded.query_slot
+
+    @property
+    def key_slot(self) -> Tensor:
+        """[T]: where each row sits among the gathered keys of all groups."""
+        return self._padded.key_slot
+
+    @cached_property
+    def _padded(self) -> _Padded:
+        return _Padded(*(_moved(part, self.device) for part in _padded(self.spans, self.shared, self.total)))
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Where documents begin, without padding."""
+        return Bounds(*(_moved(part, self.device) for part in _bounds(self.spans, self.shared)))
 
     def tables(self, kind: str, heads: int) -> HeadTables:
         """For tensors of `heads` heads, made once for all layers; kind: "query" or "key"."""
@@ -137,7 +193,9 @@ def _moved(value: Any, device: torch.device) -> Any:
         return TeacherRows(*(_moved(item, device) for item in value))
     if isinstance(value, tuple):
         return tuple(_moved(item, device) for item in value)
-    if isinstance(value, Layout | Attention | Group):
+    if isinstance(value, Attention):
+        return replace(value, device=device)
+    if isinstance(value, Layout | Group):
         return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value) if f.init})
     return value
 
@@ -153,14 +211,6 @@ def shared_prefix(segments: Sequence[Segment]) -> int:
     same = np.logical_and.reduce([other.ids[:limit] == first for other in segments[1:]])
     shared = limit if same.all() else int(same.argmin())
     return shared if shared >= MIN_SHARED_PREFIX else 0
-
-
-class Span(NamedTuple):
-    """A document's rows in the flat batch; `sees_prefix` says whether the shared rows come before it."""
-
-    start: int
-    length: int
-    sees_prefix: bool
 
 
 def lay_out(segments: Sequence[Segment], multiple: int = 1) -> Layout:
@@ -191,7 +241,7 @@ def lay_out(segments: Sequence[Segment], multiple: int = 1) -> Layout:
         supervised=torch.from_numpy(target_rows - 1),
         targets=torch.from_numpy(ids[target_rows]),
         weights=torch.from_numpy(weights[target_rows]),
-        attention=_attention(spans, prefix, len(ids), max(len(s.ids) for s in segments)),
+        attention=Attention(tuple(spans), len(ids), prefix, max(len(s.ids) for s in segments)),
         teacher=_teacher(segments, len(target_rows)),
     )
 
@@ -214,7 +264,7 @@ def _teacher(segments: Sequence[Segment], supervised: int) -> TeacherRows | None
     return TeacherRows(torch.from_numpy(ids), torch.from_numpy(probabilities), torch.from_numpy(rest))
 
 
-def _attention(spans: list[Span], prefix: int, total: int, longest: int) -> Attention:
+def _padded(spans: Sequence[Span], prefix: int, total: int) -> _Padded:
     groups = [_group(members, prefix, total) for members in _grouped(spans)]
     query_slot, key_slot = np.zeros(total, np.int64), np.zeros(total, np.int64)
     row_of_query = np.concatenate([group.query_rows.numpy() for group in groups])
@@ -226,16 +276,25 @@ def _attention(spans: list[Span], prefix: int, total: int, longest: int) -> Atte
         own = (rows < total) & ((rows >= prefix) | (index == 0))
         key_slot[rows[own]] = base + np.flatnonzero(own)
         base += len(rows)
-    return Attention(
-        groups=tuple(groups),
-        query_slot=torch.from_numpy(query_slot),
-        key_slot=torch.from_numpy(key_slot),
-        shared=prefix,
-        longest=longest,
-    )
+    return _Padded(tuple(groups), torch.from_numpy(query_slot), torch.from_numpy(key_slot))
 
 
-def _grouped(spans: list[Span]) -> list[list[Span]]:
+def _bounds(spans: Sequence[Span], prefix: int) -> Bounds:
+    lengths = np.array([span.length for span in spans])
+    before = np.array([prefix * span.sees_prefix for span in spans])
+    queries, keys = (np.r_[0, np.cumsum(sizes)].astype(np.int32) for sizes in (lengths, before + lengths))
+    longest = int(lengths.max()), int((before + lengths).max())
+    if not prefix:
+        nothing = torch.empty(0, dtype=torch.int64)
+        return Bounds(torch.from_numpy(queries), torch.from_numpy(keys), *longest, nothing, nothing, nothing)
+    seen = [np.r_[np.arange(b), np.arange(s.start, s.start + s.length)] for s, b in zip(spans, before, strict=True)]
+    own = [np.arange(k + b, k + b + n) for k, b, n in zip(keys[:-1], before, lengths, strict=True)]
+    shared = [np.arange(k, k + b) for k, b in zip(keys[:-1], before, strict=True)]
+    tables = (torch.from_numpy(np.concatenate(rows).astype(np.int64)) for rows in (seen, own, shared))
+    return Bounds(torch.from_numpy(queries), torch.from_numpy(keys), *longest, *tables)
+
+
+def _grouped(spans: Sequence[Span]) -> list[list[Span]]:
     """Documents of similar length together, so that padding stays below half; the prefix first; long ones alone."""
     bins: list[list[Span]] = []
     for span in sorted(spans, key=lambda s: (s.sees_prefix, s.length)):

@@ -14,7 +14,7 @@ from outcrop.core.events import Listener, StopRequested
 from outcrop.training import checkpoints
 from outcrop.training.batches import BatchPlan, Example
 from outcrop.training.checkpoints import BestWeights, Checkpoint
-from outcrop.training.engine import StepResult, TrainingEngine
+from outcrop.training.engine import Prepared, StepResult, TrainingEngine
 from outcrop.training.estimate import measure, peak_memory_gb
 from outcrop.training.journal import Journal
 from outcrop.training.progress import Progress
@@ -73,6 +73,7 @@ class TrainingRun:
         stopping = EarlyStopping(spec.early_stopping_threshold, spec.early_stopping_patience, by_metric)
         self.progress = Progress(stopping, DivergenceWatch(), self._planned)
         self.best = BestWeights(folder)
+        self.prepared: Prepared | None = None
         self.started = self.saved = time.perf_counter()
 
     def run(self) -> Outcome:
@@ -147,8 +148,8 @@ class TrainingRun:
         progress = self.progress
         start = time.perf_counter()
         rate = self._rate(progress.step)
-        batch = [self.task.examples[row] for row in self.plan.step(progress.step)]
-        result = self.engine.step(batch, progress.step, rate)
+        batch = self.prepared or self._prepare(progress.step)
+        result = self.engine.step(batch, progress.step, rate, meanwhile=self._prepare_next)
         progress.step += 1
         if problem := progress.watch.check(result.loss, result.gradient_norm):
             return self._diverged(problem)
@@ -164,6 +165,13 @@ class TrainingRun:
             if interruption:
                 raise interruption
         return stop
+
+    def _prepare(self, step: int) -> Prepared:
+        return self.engine.prepare([self.task.examples[row] for row in self.plan.step(step)])
+
+    def _prepare_next(self) -> None:
+        step = self.progress.step + 1
+        self.prepared = self._prepare(step) if step < self.progress.total else None
 
     def _rate(self, step: int) -> float:
         assert self.spec.learning_rate is not None, "the loop takes a resolved spec"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from outcrop.training.kernels import CHUNK, LinearCrossEntropy
+from outcrop.training.kernels import LinearCrossEntropy, chunk_rows
 from outcrop.training.layout import Layout
 
 
@@ -51,7 +51,8 @@ class CrossEntropy:
 def token_scores(hidden: Tensor, head: Tensor, layout: Layout) -> TokenScores:
     """Scores of supervised tokens without gradients, a chunk of logits at a time."""
     nll, right = [], []
-    for part, targets in zip(hidden.split(CHUNK), layout.targets.split(CHUNK), strict=True):
+    chunk = chunk_rows(head)
+    for part, targets in zip(hidden.split(chunk), layout.targets.split(chunk), strict=True):
         logits = F.linear(part, head).float()
         nll.append(F.cross_entropy(logits, targets, reduction="none"))
         right.append(logits.argmax(-1) == targets)

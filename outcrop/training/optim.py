@@ -1,4 +1,4 @@
-"""Optimizers over flat weights, a piece at a time: gradients are widened to fp32 only where they are being used."""
+"""Optimizers over flat weights. On a CPU a piece at a time: gradients are widened to fp32 only where they are used."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from torch import Tensor
 from outcrop.training.weights import FlatWeights
 
 PIECE = 1 << 21
-"""Elements updated at once: weights, gradient and both moments of a piece stay in the processor's cache."""
+"""Elements updated at once on a CPU: weights, gradient and both moments of a piece stay in the processor's cache.
+An accelerator updates all at once: there each call costs more than what it computes."""
 
 MOMENTUM = 0.95
 """Of Muon, as its author uses it."""
+
+
+def updates_at_once(device: torch.device) -> bool:
+    """Whether pieces would not pay."""
+    return device.type != "cpu"
 
 
 class Optimizer:
@@ -26,7 +32,9 @@ class Optimizer:
     def __init__(self, flat: FlatWeights, *, weight_decay: float, beta2: float, clip_norm: float) -> None:
         self.flat, self.clip_norm = flat, clip_norm
         hidden = [slot for slot in flat.slots.values() if slot.start < flat.hidden]
-        decayed, others = _cut(flat.hidden, flat.decay), _cut(flat.decay, len(flat.master))
+        self.at_once = updates_at_once(flat.master.device)
+        cut = _whole if self.at_once else _cut
+        decayed, others = cut(flat.hidden, flat.decay), cut(flat.decay, len(flat.master))
         matrices = [_trainable(slot.of(flat.master)) for slot in hidden]
         self.pieces = [_trainable(flat.master[start:end]) for start, end in decayed + others]
         groups = [
@@ -42,7 +50,8 @@ class Optimizer:
             self.optimizers.append(self.muon)
         self.matrices = matrices
         self.bounds = [(slot.start, slot.start + slot.shape.numel()) for slot in hidden] + decayed + others
-        self.scratch = torch.empty(max(end - start for start, end in self.bounds), device=flat.master.device)
+        longest = len(flat.master) if self.at_once else max(end - start for start, end in self.bounds)
+        self.scratch = torch.empty(longest, device=flat.master.device)
         self.sum: Tensor | None = None
         self.summed = False
 
@@ -60,7 +69,8 @@ class Optimizer:
         """Clip, update, publish and clear the gradient. Returns the gradient norm before clipping; where that is not
         finite, nothing is updated."""
         source = self.sum if self.sum is not None and self.summed else self.flat.grad
-        norm = float(torch.stack([torch.linalg.vector_norm(self._piece(source, a, b)) for a, b in self.bounds]).norm())
+        pieces = [(0, len(source))] if self.at_once else self.bounds
+        norm = float(torch.stack([torch.linalg.vector_norm(self._piece(source, a, b)) for a, b in pieces]).norm())
         if math.isfinite(norm):
             self._update(source, learning_rate, min(1.0, self.clip_norm / (norm + 1e-6)) if self.clip_norm else 1.0)
         source.zero_()
@@ -71,6 +81,9 @@ class Optimizer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
+        if self.at_once:
+            self._update_at_once(source, shrink)
+            return
         for piece, (start, end) in zip(self.matrices + self.pieces, self.bounds, strict=True):
             piece.grad = self._piece(source, start, end).mul_(shrink).view(piece.shape)
             for optimizer in self.optimizers:
@@ -78,6 +91,15 @@ class Optimizer:
             piece.grad = None
             if self.flat.compute is not self.flat.master:
                 self.flat.compute[start:end].copy_(piece.detach().flatten())
+
+    def _update_at_once(self, source: Tensor, shrink: float) -> None:
+        gradient = self._piece(source, 0, len(source)).mul_(shrink)
+        for piece, (start, end) in zip(self.matrices + self.pieces, self.bounds, strict=True):
+            piece.grad = gradient[start:end].view(piece.shape)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.flat.publish()
 
     def _piece(self, source: Tensor, start: int, end: int) -> Tensor:
         return self.scratch[: end - start].copy_(source[start:end])
@@ -123,3 +145,7 @@ def _trainable(view: Tensor) -> Tensor:
 
 def _cut(start: int, end: int) -> list[tuple[int, int]]:
     return [(a, min(a + PIECE, end)) for a in range(start, end, PIECE)]
+
+
+def _whole(start: int, end: int) -> list[tuple[int, int]]:
+    return [(start, end)] if end > start else []

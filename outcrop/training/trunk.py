@@ -18,7 +18,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from outcrop.core.errors import ModelError
 from outcrop.models.lora import LoraLinear
-from outcrop.training.kernels import DocumentAttention, Embedding, LowRankLinear, RMSNorm, SwiGLU
+from outcrop.training.attention import attend
+from outcrop.training.kernels import Embedding, LowRankLinear, SwiGLU, rms_norm
 from outcrop.training.layout import Layout, Segment, lay_out
 
 ATTENTION = "outcrop_documents"
@@ -145,7 +146,7 @@ def _attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Any, **
         _refuse_longer(options["documents"].longest, options["sliding_window"])
     scale = options.get("scaling") or q.shape[-1] ** -0.5
     q, k, v = (x[0].transpose(0, 1) for x in (q, k, v))
-    return DocumentAttention.apply(q, k, v, scale, options["documents"])[None], None
+    return attend(q, k, v, scale, options["documents"])[None], None
 
 
 def _exchange(module: Any) -> None:
@@ -167,7 +168,7 @@ def _kernel(module: Any) -> tuple[int, Callable[[Tensor], Tensor] | None]:
     if isinstance(module, LoraLinear):
         return module.base.in_features, lambda x: _adapted(module, x)
     if name.endswith("RMSNorm") and all(hasattr(module, part) for part in ("weight", "variance_epsilon")):
-        return len(module.weight), lambda x: RMSNorm.apply(x, module.weight, module.variance_epsilon)
+        return len(module.weight), lambda x: rms_norm(x, module.weight, module.variance_epsilon)
     if name.endswith("MLP") and all(hasattr(module, part) for part in ("gate_proj", "up_proj", "down_proj")):
         gate = module.gate_proj.base if isinstance(module.gate_proj, LoraLinear) else module.gate_proj
         return gate.in_features, lambda x: module.down_proj(SwiGLU.apply(module.gate_proj(x), module.up_proj(x)))

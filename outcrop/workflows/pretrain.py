@@ -24,10 +24,10 @@ from outcrop.data.shingles import normalise
 from outcrop.evaluation.comparison import estimate
 from outcrop.evaluation.metrics.bits_per_byte import METRIC as BITS_PER_BYTE
 from outcrop.evaluation.metrics.metric import Example as TextExample
-from outcrop.models.folder import ModelFolder
-from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.folder import ModelFolder, find_model
+from outcrop.models.loading import LoadedModel, default_device, load_model, load_tokenizer
 from outcrop.models.rendering import Renderer
-from outcrop.models.scratch import ShapeSpec, learn_tokenizer, new_model
+from outcrop.models.scratch import ShapeSpec, as_fast, learn_tokenizer, new_model
 from outcrop.training.engine import TrainingEngine
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.loop import Outcome, Task, TrainingRun
@@ -90,6 +90,7 @@ def pretrain(
     to: str,
     *,
     from_scratch: str = "",
+    tokenizer: str = "",
     validation: Sequence[str] = (),
     general: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
@@ -103,7 +104,8 @@ def pretrain(
 ) -> PretrainResult:
     """Train on unlabelled text and save a model folder at `to`.
 
-    base: the model to continue from; or from_scratch: a SHAPE.toml for a new one. validation: held-out text, else a
+    base: the model to continue from; or from_scratch: a SHAPE.toml for a new one, with the tokenizer of the model
+    or folder `tokenizer`, or one learnt from the text. validation: held-out text, else a
     share is held out by document. general: text on which forgetting is measured. Raises UserErrors for what the user
     can mend, before training, and leaves nothing at `to` unless all went well.
     """
@@ -111,16 +113,23 @@ def pretrain(
         raise UsageError(
             "Give a base model or a shape to start from, one of them.", "--base MODEL or --from-scratch SHAPE.toml."
         )
+    if tokenizer and base is not None:
+        raise UsageError("A base model brings its own tokenizer.", "Give --tokenizer with --from-scratch.")
     torch.set_num_threads(environment.threads())
     defaults = DEFAULTS | (FROM_SCRATCH if from_scratch else {})
     spec = parse_settings(settings or {}, defaults)
     said = dict.fromkeys(defaults.keys() - (settings or {}).keys(), "default of pretraining") | dict(sources or {})
     source = Source(tuple(data), columns, format=format, drop_bad_rows=drop_bad_rows)
-    inputs = (*filter(None, (base, from_scratch)), *data, *validation, *general)
+    inputs = (*filter(None, (base, from_scratch, tokenizer)), *data, *validation, *general)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
         listener({"event": "stage", "title": "Reading text"})
         corpus = _corpus(source, validation, general, spec, listener)
-        loaded = _start(base, from_scratch, corpus.train, spec.seed, folder / RUN, listener)
+        if base is not None:
+            loaded = load_model(base)
+        else:
+            shape = ShapeSpec.from_file(Path(from_scratch))
+            words = _tokenizer(tokenizer, shape, corpus.train, folder / RUN, listener)
+            loaded = _new(from_scratch, shape, words, spec.seed)
         corpus = _renderable(corpus, loaded.renderer, listener, drop=drop_bad_rows)
         result = _pretrained(loaded, corpus, spec, said, Place(to, folder, base, from_scratch), listener)
         write_json(folder / RESULT, result.as_dict())
@@ -219,28 +228,32 @@ def _hold_out(records: Sequence[Record], percent: float, seed: int) -> tuple[lis
     return parts
 
 
-def _start(
-    base: str | None, shape_file: str, train: Sequence[Record], seed: int, folder: Path, listener: Listener
-) -> LoadedModel:
-    if base is not None:
-        return load_model(base)
-    shape = ShapeSpec.from_file(Path(shape_file))
-    tokenizer_file = folder / "tokenizer.json"
-    listener({"event": "stage", "title": f"Learning a tokenizer of {shape.vocabulary} tokens"})
-    tokenizer = learn_tokenizer((record.text for record in train if isinstance(record, Text)), shape)
-    if tokenizer_file.exists():  # a resumed run: its tokens were made with this one
-        tokenizer._tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.backend_tokenizer.save(str(tokenizer_file))
-    model = new_model(shape, tokenizer, seed).eval()
+def _tokenizer(named: str, shape: ShapeSpec, train: Sequence[Record], folder: Path, listener: Listener) -> Any:
+    """Of the model that is named; else that of a resumed run, whose tokens were made with it; else a new one."""
+    file = folder / "tokenizer.json"
+    if named:
+        path = Path(named)
+        tokenizer = load_tokenizer(ModelFolder(named, path, None, {}) if path.is_dir() else find_model(named))
+    elif file.exists():
+        tokenizer = as_fast(Tokenizer.from_file(str(file)), shape)
+    else:
+        listener({"event": "stage", "title": f"Learning a tokenizer of {shape.vocabulary} tokens"})
+        tokenizer = learn_tokenizer((record.text for record in train if isinstance(record, Text)), shape)
+    tokenizer.backend_tokenizer.save(str(file))
+    return tokenizer
+
+
+def _new(shape_file: str, shape: ShapeSpec, tokenizer: Any, seed: int) -> LoadedModel:
+    model = new_model(shape, tokenizer, seed).to(default_device()).eval()
     return LoadedModel(ModelFolder(shape_file, Path(shape_file), None, {}), model, tokenizer, Renderer(tokenizer))
 
 
 def _ids(loaded: LoadedModel, records: Sequence[Record]) -> list[list[int]]:
-    return [loaded.renderer.render(record).token_ids for record in records]
+    return list(loaded.renderer.render_texts(record for record in records if isinstance(record, Text)))
 
 
 def _tokens(loaded: LoadedModel, train: Sequence[Record], folder: Path) -> TokenShard:
-    documents = (loaded.renderer.render(record).token_ids for record in train)
+    documents = loaded.renderer.render_texts(record for record in train if isinstance(record, Text))
     return TokenShard.write(folder, documents, len(loaded.tokenizer))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener
@@ -18,6 +21,10 @@ from outcrop.training.spec import TrainingSpec, bedrock_names
 FULL_RATE, LORA_FACTOR, WIDTH_POWER = 4e-3, 4.0, 1.27
 """Peak rate of full tuning at width 64, LoRA's multiple of it, and the power of the width by which it falls: through
 4e-3 at width 64 and 1e-3 at 192, which were tried, towards the 2e-5 at 4,096 that is usual."""
+
+
+ACTIVATION_SHARE, ACTIVATION_BYTES, MOST_TOKENS = 0.25, 64, 65_536
+"""Of a GPU's free memory; bytes per token, layer and unit of width; and where larger products are no faster."""
 
 
 class ResolvedSpec(NamedTuple):
@@ -65,8 +72,12 @@ def resolve(
     if spec.warmup_steps is None:
         steps = BatchPlan(rows, spec.batch_size, spec.seed).total(spec.epochs, spec.max_steps)
         derived["warmup_steps"] = (max(1, steps // 20), f"data: 5 % of {steps} steps")
-    precision = _precision(spec, loaded, run)
+    if loaded.model.device.type == "cuda" and "micro_batch_tokens" not in spec.model_fields_set:
+        free = torch.cuda.mem_get_info(loaded.model.device)[0]
+        tokens = fitting_tokens(free, config.hidden_size, config.num_hidden_layers, spec.micro_batch_tokens)
+        derived["micro_batch_tokens"] = (tokens, f"device: {free / 1e9:.0f} GB free")
     complete = spec.model_copy(update={name: value for name, (value, _) in derived.items()})
+    precision = _precision(complete, loaded, run)
     account = [
         Resolved(name, getattr(complete, name), derived[name][1] if name in derived else _source(name, spec, sources))
         for name in TrainingSpec.model_fields
@@ -85,11 +96,18 @@ def _precision(spec: TrainingSpec, loaded: LoadedModel, run: Path | None) -> Pre
     config, remembered = loaded.model.config, None if run is None else run / "precision.txt"
     asked = remembered.read_text() if remembered and remembered.exists() else spec.precision
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    rows = min(spec.micro_batch_tokens, 2048)
+    # On a GPU few rows would time the launch of the product, not the product.
+    rows = min(spec.micro_batch_tokens, 2048 if loaded.model.device.type == "cpu" else MOST_TOKENS)
     chosen = choose(asked, width=config.hidden_size, inner=inner, rows=rows, device=loaded.model.device)
     if remembered and spec.precision == "auto":
         write_atomic(remembered, str(chosen.dtype).removeprefix("torch."))
     return chosen
+
+
+def fitting_tokens(free_bytes: int, width: int, layers: int, least: int) -> int:
+    """Tokens, a power of 2, whose activations take a part of the free memory that leaves room for the rest."""
+    fitting = free_bytes * ACTIVATION_SHARE / (ACTIVATION_BYTES * width * layers)
+    return int(min(MOST_TOKENS, max(least, 2 ** int(math.log2(max(fitting, 1))))))
 
 
 def default_rate(width: int, method: str) -> float:

@@ -26,9 +26,6 @@ LEFT_OUT = {"banking77", "clinc150"}
 MOST_CHARACTERS = 2600
 """Of prompt and answer together: about 650 tokens."""
 
-MOST_CHARACTERS_TUNED = 450
-"""The same in the second stage, where a token of a prompt costs what a token of an answer does and teaches nothing."""
-
 END_MARK = "<|endoftext|>"
 """Stands at the end of P3's answers: a mark between documents in pre-training, no part of an answer in the second."""
 
@@ -43,7 +40,7 @@ WATCHED, EXAMPLES = 20, 500
 and say which answer is the commonest."""
 
 LAYOUTS = ("{instruction}\n\n{input}\n", "{instruction}\nInput: {input}\nOutput:", "{input}\n{instruction}\nAnswer:")
-PASSAGES, PASSAGE = 1000, 700
+PASSAGES, PASSAGE = 2000, 700
 """How many passages of general text keep what was learnt from it, and their length in characters at most."""
 
 Row = dict[str, Any]
@@ -174,9 +171,9 @@ def main() -> None:
     train, held = hold_back(rows)
     train.sort(key=lambda row: draw(prompt(row)))
     counts["text"] = write(given.to / "text.jsonl.gz", ({"text": f"{prompt(r)}\n\n{r['answer']}"} for r in train))
-    short = [row for row in train if answer(row) and len(prompt(row)) + len(answer(row)) <= MOST_CHARACTERS_TUNED]
-    counts["chat"] = write(given.to / "chat.jsonl.gz", (chat(r) for r in short if draw(prompt(r)) % 2))
-    counts["plain"] = write(given.to / "plain.jsonl.gz", (plain(r) for r in short if not draw(prompt(r)) % 2))
+    asking = [row for row in train if answer(row)]
+    counts["chat"] = write(given.to / "chat.jsonl.gz", (chat(r) for r in asking if draw(prompt(r)) % 2))
+    counts["plain"] = write(given.to / "plain.jsonl.gz", (plain(r) for r in asking if not draw(prompt(r)) % 2))
     counts["general"] = write(given.to / "general.jsonl.gz", passages(given.corpus))
     watched = [chat(row) for family in held.values() for row in family[:WATCHED]]
     counts["validation"] = write(given.to / "validation.jsonl.gz", watched)

@@ -186,6 +186,17 @@ def test_token_texts_make_up_the_text(kind: str, record: Record) -> None:
 
 
 @EVERY_TOKENIZER
+@given(st.lists(TEXTS, max_size=5))
+@FEWER
+def test_texts_rendered_together_are_those_rendered_alone(kind: str, texts: list[str]) -> None:
+    records = [Text(text, Origin("x", number)) for number, text in enumerate([*texts, "<s>a", "the card"])]
+    made = renderer(kind)
+    fine = [record for record in records if not made.special_tokens_in(record)]
+    assert list(made.render_texts(fine)) == [made.render(record).token_ids for record in fine]
+
+
+
+@EVERY_TOKENIZER
 def test_text_is_trained_whole_with_its_end(kind: str) -> None:
     made = renderer(kind)
     row = made.render(Text("the card"))

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from outcrop.training import kernels, layout
-from outcrop.training.kernels import DocumentAttention, Embedding, LinearCrossEntropy, LowRankLinear, RMSNorm, SwiGLU
+from outcrop.training.attention import DocumentAttention
+from outcrop.training.kernels import Embedding, LinearCrossEntropy, LowRankLinear, RMSNorm, SwiGLU
 from outcrop.training.layout import Attention, lay_out
 from tests.support.documents import documents
 

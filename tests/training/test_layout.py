@@ -32,6 +32,20 @@ def seen(made: Layout) -> Tensor:
     return result[:total, :total]
 
 
+def seen_by_bounds(made: Layout) -> Tensor:
+    """The same from where documents begin: each query sees the keys of its document up to its own, the last ones
+    side by side."""
+    bounds, total = made.attention.bounds, len(made.ids)
+    keys = bounds.key_rows if len(bounds.key_rows) else torch.arange(total)
+    result = torch.zeros(total, total, dtype=torch.bool)
+    for q, q_end, k, k_end in zip(bounds.queries, bounds.queries[1:], bounds.keys, bounds.keys[1:], strict=False):
+        rows, columns = int(q_end - q), int(k_end - k)
+        assert (rows, columns) <= (bounds.longest_query, bounds.longest_key)
+        for row in range(rows):
+            result[int(q) + row, keys[int(k) : int(k) + columns - rows + row + 1]] = True
+    return result
+
+
 def expected(lengths: list[int], prefix: int) -> Tensor:
     """The same from the definition: causal within a document, and the prefix for all."""
     total = prefix + sum(lengths)
@@ -99,10 +113,18 @@ def test_each_row_sees_its_document_up_to_itself(lengths: list[int], shared: boo
         patch.setattr(layout, "LONG", long)
         prefix = 5 if shared and len(lengths) > 1 and max(lengths) + 7 <= long else 0
         made = lay_out(documents([n + prefix + 2 * bool(prefix) for n in lengths], prefix=prefix, answer=1))
+        found = seen(made)
     assert made.attention.shared == prefix
     own = [n + 2 * bool(prefix) for n in lengths]
-    assert torch.equal(seen(made), expected(own, prefix))
+    assert torch.equal(found, expected(own, prefix))
+    assert torch.equal(seen_by_bounds(made), found)
     assert len(made.ids) == prefix + sum(own)
+
+
+def test_every_key_and_every_copy_of_the_prefix_can_be_found_among_those_gathered() -> None:
+    bounds = lay_out(documents([9, 12, 20], prefix=5)).attention.bounds
+    assert bounds.key_rows[bounds.own_keys].tolist() == list(range(9 + 7 + 15))
+    assert bounds.key_rows[bounds.prefix_keys].view(3, 5).tolist() == [list(range(5))] * 3
 
 
 @given(st.lists(st.integers(2, 200), min_size=1, max_size=20))

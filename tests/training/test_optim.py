@@ -39,10 +39,11 @@ def fill(ours: Optimizer, given: dict[str, Tensor]) -> None:
         slot.of(ours.flat.grad).copy_(given[name])
 
 
-@pytest.mark.parametrize("piece", [1 << 21, 8], ids=["one piece", "many pieces"])
+@pytest.mark.parametrize("piece", [1 << 21, 8, 0], ids=["one piece", "many pieces", "at once"])
 @pytest.mark.parametrize("clip", [1.0, 0.0])
 def test_torchs_adamw_with_clipping(piece: int, clip: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optim, "PIECE", piece)
+    monkeypatch.setattr(optim, "updates_at_once", lambda device: not piece)
     ours, plain = flat_optimizer(clip_norm=clip), parameters()
     theirs = torch.optim.AdamW(
         [

@@ -7,6 +7,8 @@ import pytest
 
 import outcrop
 from outcrop.core.errors import DataError, UsageError
+from outcrop.models.folder import find_model
+from outcrop.models.loading import load_tokenizer
 
 FAST = {"epochs": 4, "batch_size": 4, "learning_rate": 5e-3, "precision": "float32", "eval_percentage": 20}
 
@@ -32,6 +34,16 @@ def test_from_scratch_makes_tokenizer_and_model(texts, tmp_path):
     answer = outcrop.generate(str(tmp_path / "out"), "the card", max_new_tokens=5)
     assert len(answer.token_ids) <= 5
     assert result.scores[0].before is None
+    settings = {**FAST, "max_steps": 1}
+    for number, given in enumerate([str(tmp_path / "out"), base]):  # a model, and a model with other words
+        to = tmp_path / f"other-{number}"
+        outcrop.pretrain(None, [texts], str(to), from_scratch=str(shape), tokenizer=given, settings=settings)
+        assert load_tokenizer(find_model(str(to))).get_vocab() == load_tokenizer(find_model(given)).get_vocab()
+
+
+def test_a_base_model_brings_its_own_tokenizer(base, texts, tmp_path):
+    with pytest.raises(UsageError, match="its own tokenizer"):
+        outcrop.pretrain(base, [texts], str(tmp_path / "out"), tokenizer=base)
 
 
 def test_wrong_shapes_and_labelled_rows_are_refused(rows, texts, tmp_path):

@@ -16,7 +16,7 @@ from torch.autograd import Function
 
 from outcrop.training.distillation.divergences import DIVERGENCES, Classes, Distance
 from outcrop.training.distillation.spec import DistillationSpec
-from outcrop.training.kernels import CHUNK
+from outcrop.training.kernels import chunk_rows
 from outcrop.training.layout import TeacherRows
 
 LEAST = 1e-9
@@ -52,8 +52,8 @@ class LinearDistillation(Function):
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        for start in range(0, len(targets), CHUNK):
-            rows = slice(start, start + CHUNK)
+        for start in range(0, len(targets), chunk_rows(weight)):
+            rows = slice(start, start + chunk_rows(weight))
             part = hidden[rows]
             logits = F.linear(part, weight)
             logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits

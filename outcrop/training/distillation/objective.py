@@ -12,7 +12,7 @@ from torch import Tensor
 from outcrop.training.batches import Example, pack
 from outcrop.training.distillation.kernel import LinearDistillation, divergence
 from outcrop.training.distillation.spec import DistillationSpec
-from outcrop.training.kernels import CHUNK
+from outcrop.training.kernels import chunk_rows
 from outcrop.training.layout import ROWS, Layout, TeacherRows, lay_out
 from outcrop.training.objective import Loss
 from outcrop.training.trunk import Trunk
@@ -42,8 +42,8 @@ def mean_divergence(trunk: Trunk, examples: Sequence[Example], spec: Distillatio
         layout = lay_out([segment for _, segment in group], ROWS).to(device)
         assert layout.teacher is not None, "rows without a teacher"
         hidden = trunk(layout)
-        for start in range(0, len(hidden), CHUNK):
-            rows = slice(start, start + CHUNK)
+        for start in range(0, len(hidden), chunk_rows(head)):
+            rows = slice(start, start + chunk_rows(head))
             said = TeacherRows(*(tensor[rows] for tensor in layout.teacher))
             total += float(divergence(F.linear(hidden[rows], head), said, spec).sum())
         count += len(hidden)

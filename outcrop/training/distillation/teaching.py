@@ -12,7 +12,7 @@ from torch import Tensor
 from outcrop.core.seeds import derive
 from outcrop.training.batches import Example, pack
 from outcrop.training.distillation.spec import DistillationSpec
-from outcrop.training.kernels import CHUNK
+from outcrop.training.kernels import chunk_rows
 from outcrop.training.layout import ROWS, Segment, Teaching, lay_out
 from outcrop.training.trunk import Trunk
 
@@ -30,7 +30,7 @@ def teach(trunk: Trunk, segments: Sequence[Segment], spec: DistillationSpec, tok
         hidden = trunk(layout)
         counts = [int((segment.weights[1:] != 0).sum()) for _, segment in group]
         for (number, segment), part in zip(group, hidden.split(counts), strict=True):
-            logits = [F.linear(rows, head).float() / spec.temperature for rows in part.split(CHUNK)]
+            logits = [F.linear(rows, head).float() / spec.temperature for rows in part.split(chunk_rows(head))]
             logprobs = torch.log_softmax(torch.cat(logits), -1)
             found[number] = _kept(logprobs, spec, derive(seed, "draws", segment.ids.tobytes().hex()))
     return [found[number] for number in range(len(segments))]

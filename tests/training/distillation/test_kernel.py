@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from outcrop.training.distillation import kernel
+from outcrop.training import kernels
 from outcrop.training.distillation.kernel import LinearDistillation, TeacherRows, divergence
 from outcrop.training.distillation.spec import DistillationSpec
 
@@ -120,7 +120,7 @@ def test_mixing_with_the_answer_is_that_of_hinton(gold: float, temperature: floa
 
 @pytest.mark.parametrize("name", DIVERGENCES)
 def test_kept_tokens_and_one_class_for_the_rest(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "CHUNK", 3)
+    monkeypatch.setattr(kernels, "CHUNK", 3)
     hidden, weight = leaves()
     teacher, chosen = sparse(teacher_logits()), spec(divergence=name, mixture=0.2)
     ours = LinearDistillation.apply(hidden, weight, TARGETS, WEIGHTS, teacher, chosen)
