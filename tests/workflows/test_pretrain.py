@@ -25,7 +25,7 @@ def test_continued_pretraining_lowers_bits_per_byte_and_reports_general_text(bas
     assert result.tokens > 0
 
 
-def test_from_scratch_makes_tokenizer_and_model(texts, tmp_path):
+def test_from_scratch_makes_tokenizer_and_model(base, texts, tmp_path):
     shape = tmp_path / "shape.toml"
     shape.write_text(
         "vocabulary = 400\nhidden = 32\nlayers = 2\nheads = 2\nkv_heads = 1\nintermediate = 64\ncontext = 64\n"
