@@ -1,42 +1,49 @@
 """The proof of a split: every pair of almost equal texts in different parts, found exactly, without MinHash.
 
-Prefix filter (Chaudhuri, Ganti, Kaushik 2006; Xiao et al. 2008, PPJoin): put all shingles in one order, rarest first.
-Two sets with Jaccard similarity ≥ t share one among the first |A| − ⌈t·|A|⌉ + 1 of each. Candidates must then have
-sizes and a symmetric difference that allow t, and last their true similarity decides.
+Sets that are alike enough share an entry of each filter in `join_filters`. Rows of all parts but the largest are
+indexed, the rows of all parts go past them. Candidates must then have sizes and a symmetric difference that allow the
+threshold, and last their true similarity decides.
 
-Sets come piece by piece and may lie on disk. In memory are the prefixes of all parts but the largest.
+Sets come piece by piece and may lie on disk. In memory are at most INDEX_ENTRIES entries at a time; where there are
+more, the pieces go past several times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.data.join_filters import (
+    HASH_BITS,
+    ROUNDING,
+    Chosen,
+    Entries,
+    Filter,
+    Halves,
+    Partitions,
+    Prefixes,
+    Rows,
+    Sets,
+)
 from outcrop.data.neighbours import THRESHOLD
 from outcrop.data.shingles import FlatShingles, Shingler, distinct, jaccard, normalise
+from outcrop.data.words import mixed
 
 PIECE_ROWS = 1 << 13
-ROW_BITS, FREQUENCY_BITS, HASH_BITS = 16, 16, 32
-SLOTS = 1 << 22
-"""Entries of the table in which shingles are counted; a collision changes the order, which stays one for all."""
+INDEX_ENTRIES = 1 << 24
+LOOKUP_BITS = 26
+MOST_CANDIDATES = 4096
+"""A row that has more by partitions is left to prefixes: most of its ranges are those of many rows."""
 
 SKETCH_BITS = 2048
 CHUNK_PAIRS = 1 << 20
 NOT_COMPARED = -1
 
-Rows = NDArray[np.int64]
-Halves = NDArray[np.uint32]
-"""Upper halves of shingle hashes, sorted, each once in a set; two that are equal by chance can only add a pair."""
-
-
-class Sets(NamedTuple):
-    """Sets of some rows, at most 2^16: that of row i is hashes[offsets[i]:offsets[i + 1]]."""
-
-    hashes: Halves
-    offsets: Rows
+Tell = Callable[[int, int], None]
+"""Hears how much of the work is done, and how much there is."""
 
 
 class Source(Protocol):
@@ -44,6 +51,10 @@ class Source(Protocol):
 
     def pieces(self) -> Iterator[Sets]:
         """All of them, in order; asked for several times."""
+        ...
+
+    def sizes(self) -> Rows:
+        """The size of each."""
         ...
 
     def of(self, row: int) -> Halves:
@@ -62,6 +73,10 @@ class InMemory:
         """All of them, in order."""
         return iter(self._pieces)
 
+    def sizes(self) -> Rows:
+        """The size of each."""
+        return np.concatenate([np.diff(sets.offsets) for sets in self._pieces])
+
     def of(self, row: int) -> Halves:
         """The set of one row."""
         piece, place = self._pieces[row // PIECE_ROWS], row % PIECE_ROWS
@@ -70,10 +85,10 @@ class InMemory:
 
 def sets_of(flat: FlatShingles) -> Sets:
     """The sets of texts."""
-    halves = (flat.hashes >> np.uint64(HASH_BITS)).astype(np.uint32)
-    unique = [distinct(halves[start:end]) for start, end in zip(flat.offsets[:-1], flat.offsets[1:], strict=True)]
-    offsets = np.concatenate([[0], np.cumsum([len(each) for each in unique])]).astype(np.int64)
-    return Sets(np.concatenate(unique) if unique else np.empty(0, np.uint32), offsets)
+    row = np.repeat(np.arange(len(flat.offsets) - 1, dtype=np.uint64), np.diff(flat.offsets))
+    keys = distinct(row << np.uint64(HASH_BITS) | flat.hashes >> np.uint64(HASH_BITS))
+    counts = np.bincount((keys >> np.uint64(HASH_BITS)).astype(np.int64), minlength=len(flat.offsets) - 1)
+    return Sets(keys.astype(np.uint32), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
 def crossing_pairs(texts: Sequence[str], parts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int]]:
@@ -93,140 +108,163 @@ def crossing_pairs(texts: Sequence[str], parts: Sequence[str], threshold: float 
     return sorted((min(rows[left], rows[right]), max(rows[left], rows[right])) for left, right in found)
 
 
-def crossing(source: Source, part: Rows, threshold: float = THRESHOLD) -> Iterator[tuple[int, int]]:
+def crossing(
+    source: Source, part: Rows, threshold: float = THRESHOLD, tell: Tell = lambda done, total: None
+) -> Iterator[tuple[int, int]]:
     """Every pair of rows in different parts that is at least `threshold` alike, once.
 
-    part: the number of each row's part; rows that are NOT_COMPARED are in none.
+    part: the number of each row's part; rows that are NOT_COMPARED are in none. tell: hears of rows that were compared.
     """
-    join = _Join(source, part, threshold)
-    start = 0
-    for sets in source.pieces():
-        yield from join.pairs(sets, start)
-        start += len(sets.offsets) - 1
+    compared = part != NOT_COMPARED
+    if not compared.any():
+        return
+    join = _Join(source, part, threshold, tell)
+    partitions = Partitions(threshold, int(source.sizes().max()))
+    crowded = yield from join.pairs(partitions, compared, MOST_CANDIDATES)
+    if crowded.any():
+        yield from join.pairs(Prefixes(threshold, source.pieces()), crowded)
 
 
-class _Entries(NamedTuple):
-    """Prefixes of sets: for each entry its place in the order of all shingles, and the row it is of."""
+class _Index:
+    """Entries of held rows in the order of their values. rows: of the whole."""
 
-    identity: NDArray[np.uint64]
-    row: Rows
+    def __init__(self, entries: Sequence[Entries]) -> None:
+        value = np.concatenate([each.value for each in entries])
+        self._present = np.zeros(1 << LOOKUP_BITS, dtype=bool)
+        self._present[_places(value)] = True
+        order = np.argsort(value, kind="stable")
+        self._value = value[order]
+        self.rows = np.concatenate([each.row for each in entries])[order]
+
+    def find(self, entries: Entries) -> tuple[Rows, Rows, Rows]:
+        """Of the entries whose value is here: row, the first place here, and how many follow from there."""
+        known = np.flatnonzero(self._present[_places(entries.value)])
+        known = known[np.argsort(entries.value[known])]  # so that searches next to each other end near each other
+        value = entries.value[known]
+        low = np.searchsorted(self._value, value, side="left")
+        count = np.searchsorted(self._value, value, side="right") - low
+        found = count > 0
+        return entries.row[known][found], low[found], count[found]
 
 
 class _Join:
-    """Finds the partners of each piece's rows among the rows of all parts but the largest, which are indexed."""
+    """Finds the partners of rows among those of all parts but the largest, which are held."""
 
-    def __init__(self, source: Source, part: Rows, threshold: float) -> None:
-        self._source, self._part, self._threshold = source, part, threshold
-        compared = part[part != NOT_COMPARED]
-        home = np.bincount(compared).argmax() if len(compared) else 0
+    def __init__(self, source: Source, part: Rows, threshold: float, tell: Tell) -> None:
+        self._source, self._part, self._threshold, self._tell = source, part, threshold, tell
+        home = np.bincount(part[part != NOT_COMPARED]).argmax()
         self._held = (part != home) & (part != NOT_COMPARED)
         self._number = np.cumsum(self._held) - 1
-        self._frequency, self._sizes = self._counted()
-        self._index, self._sketches = self._indexed()
+        self._sizes = source.sizes()
+        made = [_sketches(sets, np.flatnonzero(self._held[rows])) for rows, sets in self._pieces()]
+        self._sketches = np.concatenate(made)
+        self._found: set[tuple[int, int]] = set()
 
-    def pairs(self, sets: Sets, start: int) -> Iterator[tuple[int, int]]:
-        """The pairs of a piece's rows, of which the first has number `start`, with rows of the index."""
-        compared = self._part[start : start + len(sets.offsets) - 1] != NOT_COMPARED
-        mine = self._prefixes(sets, compared)
-        sketches = _sketches(sets)
+    def pairs(self, join: Filter, chosen: Chosen, most: int | None = None) -> Generator[tuple[int, int], None, Chosen]:
+        """The pairs of the chosen rows. Returns those that had more than `most` candidates and are not finished."""
+        passes = -(-join.count(self._sizes[self._held]) // INDEX_ENTRIES)
+        crowded = np.zeros(len(chosen), dtype=bool)
+        for number in range(passes):
+            index = _Index([
+                Entries(made.value, made.row + rows.start)
+                for rows, sets in self._pieces()
+                for made in [_share(join.entries(sets, self._held[rows]), number, passes)]
+            ])  # fmt: skip
+            for rows, sets in self._pieces():
+                mine = _share(join.entries(sets, (chosen & ~crowded)[rows]), number, passes)
+                near, low, count = index.find(mine)
+                candidates = np.bincount(near, weights=count, minlength=len(sets.offsets) - 1)
+                if most is not None:
+                    crowded[rows] |= candidates > most
+                    few = candidates[near] <= most
+                    near, low, count = near[few], low[few], count[few]
+                yield from self._alike(sets, rows.start, _spread(near, low, count, index.rows))
+                self._tell(number * len(chosen) + rows.stop, passes * len(chosen))
+        return crowded
+
+    def _pieces(self) -> Iterator[tuple[slice, Sets]]:
+        """The pieces, with the rows of the whole that they hold."""
+        start = 0
+        for sets in self._source.pieces():
+            end = start + len(sets.offsets) - 1
+            yield slice(start, end), sets
+            start = end
+
+    def _alike(self, sets: Sets, start: int, candidates: Iterator[tuple[Rows, Rows]]) -> Iterator[tuple[int, int]]:
+        """The pairs of a piece's rows, of which the first has number `start`, that are alike and were not found yet."""
         seen = np.empty(0, dtype=np.int64)
-        for near, far in self._sharing(mine):
+        for near, far in candidates:
             keys = distinct((near * len(self._part) + far)[self._possible(near + start, far)])
             keys = keys[~_contains(seen, keys)]
             seen = np.sort(np.concatenate([seen, keys]))
             near, far = np.divmod(keys, len(self._part))
-            # Bits that differ are at most the elements that differ, |A Δ B| ≤ (1 − t) / (1 + t) · (|A| + |B|).
-            differing = np.bitwise_count(sketches[near] ^ self._sketches[self._number[far]]).sum(axis=1)
-            allowed = (self._sizes[near + start] + self._sizes[far]) * (1 - self._threshold) / (1 + self._threshold)
-            alike = differing <= allowed + 1e-6
-            for left, right in zip((near + start)[alike].tolist(), far[alike].tolist(), strict=True):
-                if jaccard(self._source.of(left), self._source.of(right)) >= self._threshold:
-                    yield left, right
+            alike = self._near_by_sketch(sets, start, near, far)
+            for left, right in zip(near[alike].tolist(), far[alike].tolist(), strict=True):
+                pair = left + start, right
+                if pair not in self._found and self._similarity(sets, left, right) >= self._threshold:
+                    self._found.add(pair)
+                    yield pair
 
-    def _counted(self) -> tuple[NDArray[np.int64], Rows]:
-        """How often shingles occur, by slot, and the size of each set."""
-        frequency = np.zeros(SLOTS, dtype=np.int64)
-        sizes = [np.empty(0, dtype=np.int64)]
-        for sets in self._source.pieces():
-            np.add.at(frequency, _slots(sets.hashes), 1)
-            sizes.append(np.diff(sets.offsets))
-        return frequency, np.concatenate(sizes)
+    def _similarity(self, sets: Sets, left: int, right: int) -> float:
+        return jaccard(sets.hashes[sets.offsets[left] : sets.offsets[left + 1]], self._source.of(right))
 
-    def _indexed(self) -> tuple[_Entries, NDArray[np.uint64]]:
-        """The prefixes of the held rows in the order of their identities, and their sketches."""
-        identities, rows, sketches = [], [], []
-        start = 0
-        for sets in self._source.pieces():
-            end = start + len(sets.offsets) - 1
-            held = self._held[start:end]
-            if held.any():
-                found = self._prefixes(sets, held)
-                identities.append(found.identity)
-                rows.append(found.row + start)
-                sketches.append(_sketches(sets)[held])
-            start = end
-        if not identities:
-            return _Entries(np.empty(0, np.uint64), np.empty(0, np.int64)), np.empty((0, SKETCH_BITS // 64), np.uint64)
-        identity, row = np.concatenate(identities), np.concatenate(rows)
-        order = np.argsort(identity, kind="stable")
-        return _Entries(identity[order], row[order]), np.concatenate(sketches)
+    def _near_by_sketch(self, sets: Sets, start: int, near: Rows, far: Rows) -> Chosen:
+        """Whether bits that differ allow a pair: they are at most |A Δ B| ≤ (1 − t) / (1 + t) · (|A| + |B|)."""
+        rows = distinct(near)
+        sketches = _sketches(sets, rows)[np.searchsorted(rows, near)]
+        differing = np.bitwise_count(sketches ^ self._sketches[self._number[far]]).sum(axis=1)
+        allowed = (self._sizes[near + start] + self._sizes[far]) * (1 - self._threshold) / (1 + self._threshold)
+        possible: Chosen = differing <= allowed + ROUNDING
+        return possible
 
-    def _prefixes(self, sets: Sets, chosen: NDArray[np.bool_]) -> _Entries:
-        """The prefixes of the chosen rows of a piece, numbered within it, in the order of identities."""
-        sizes = np.where(chosen, np.diff(sets.offsets), 0)
-        row = np.repeat(np.arange(len(chosen), dtype=np.uint64), np.diff(sets.offsets))
-        kept = chosen[row.astype(np.int64)]
-        hashes, row = sets.hashes[kept], row[kept]
-        frequency = np.minimum(self._frequency[_slots(hashes)], (1 << FREQUENCY_BITS) - 1).astype(np.uint64)
-        keys = row << np.uint64(64 - ROW_BITS) | frequency << np.uint64(HASH_BITS) | hashes
-        keys.sort()
-        length = sizes - np.ceil(self._threshold * sizes).astype(np.int64) + 1
-        begin = np.cumsum(sizes) - sizes
-        keys = keys[np.arange(len(keys)) - np.repeat(begin, sizes) < np.repeat(length, sizes)]
-        identity = keys & np.uint64((1 << (FREQUENCY_BITS + HASH_BITS)) - 1)
-        order = np.argsort(identity, kind="stable")
-        return _Entries(identity[order], (keys >> np.uint64(64 - ROW_BITS)).astype(np.int64)[order])
-
-    def _sharing(self, mine: _Entries) -> Iterator[tuple[Rows, Rows]]:
-        """Chunks of pairs of a piece's row and an indexed row that share a shingle of their prefixes."""
-        low = np.searchsorted(self._index.identity, mine.identity, side="left")
-        count = np.searchsorted(self._index.identity, mine.identity, side="right") - low
-        total = np.cumsum(count)
-        begin = 0
-        while begin < len(count):
-            done = int(total[begin - 1]) if begin else 0
-            end = max(begin + 1, int(np.searchsorted(total, done + CHUNK_PAIRS, side="right")))
-            counts = count[begin:end]
-            ramp = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            yield np.repeat(mine.row[begin:end], counts), self._index.row[np.repeat(low[begin:end], counts) + ramp]
-            begin = end
-
-    def _possible(self, left: Rows, right: Rows) -> NDArray[np.bool_]:
-        """Whether parts and sizes allow a pair. Two indexed rows meet twice and count once."""
+    def _possible(self, left: Rows, right: Rows) -> Chosen:
+        """Whether parts and sizes allow a pair. Two held rows meet twice and count once."""
         small = np.minimum(self._sizes[left], self._sizes[right])
         large = np.maximum(self._sizes[left], self._sizes[right])
         once = (left < right) | ~self._held[left]
-        possible: NDArray[np.bool_] = (
-            (self._part[left] != self._part[right]) & (small >= self._threshold * large) & once
-        )
+        possible: Chosen = (self._part[left] != self._part[right]) & (small >= self._threshold * large) & once
         return possible
 
 
-def _slots(hashes: Halves) -> Rows:
-    return (hashes & np.uint32(SLOTS - 1)).astype(np.int64)
+def _share(entries: Entries, number: int, passes: int) -> Entries:
+    """The entries of one of several passes."""
+    if passes == 1:
+        return entries
+    kept = entries.value % np.uint64(passes) == np.uint64(number)
+    return Entries(entries.value[kept], entries.row[kept])
 
 
-def _contains(ordered: Rows, keys: Rows) -> NDArray[np.bool_]:
+def _spread(near: Rows, low: Rows, count: Rows, rows: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """Chunks of pairs of a piece's row and a held row that share an entry."""
+    total = np.cumsum(count)
+    begin = 0
+    while begin < len(count):
+        done = int(total[begin - 1]) if begin else 0
+        end = max(begin + 1, int(np.searchsorted(total, done + CHUNK_PAIRS, side="right")))
+        counts = count[begin:end]
+        ramp = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        yield np.repeat(near[begin:end], counts), rows[np.repeat(low[begin:end], counts) + ramp]
+        begin = end
+
+
+def _places(values: NDArray[np.uint64]) -> Rows:
+    return (mixed(values) >> np.uint64(64 - LOOKUP_BITS)).astype(np.int64)
+
+
+def _contains(ordered: Rows, keys: Rows) -> Chosen:
     if not len(ordered):
         return np.zeros(len(keys), dtype=bool)
     places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
-    found: NDArray[np.bool_] = ordered[places] == keys
+    found: Chosen = ordered[places] == keys
     return found
 
 
-def _sketches(sets: Sets) -> NDArray[np.uint64]:
-    """A bitmap of each set's hashes."""
-    bits = np.zeros((len(sets.offsets) - 1, SKETCH_BITS), dtype=bool)
-    row = np.repeat(np.arange(len(bits)), np.diff(sets.offsets))
-    bits[row, (sets.hashes % np.uint32(SKETCH_BITS)).astype(np.int64)] = True
+def _sketches(sets: Sets, rows: Rows) -> NDArray[np.uint64]:
+    """A bitmap of the hashes of some rows."""
+    sizes = np.diff(sets.offsets)
+    kept = np.zeros(len(sizes), dtype=bool)
+    kept[rows] = True
+    bits = np.zeros((len(rows), SKETCH_BITS), dtype=bool)
+    row = np.repeat(np.arange(len(rows)), sizes[rows])
+    bits[row, (sets.hashes[np.repeat(kept, sizes)] % np.uint32(SKETCH_BITS)).astype(np.int64)] = True
     return np.packbits(bits, axis=1).view(np.uint64)

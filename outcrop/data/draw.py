@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,11 +90,12 @@ def draw(columns: Columns, spec: SplitSpec) -> Draw:
     groups = _groups(rows) if spec.group_by else None
     times = rows["time"] if spec.time_by else None
     bound = components(own if groups is None else groups, sources(rows))
-    near = clusters_of(rows.prints(), rows.of)
+    near = clusters_of(rows.prints(), rows.of, tell=partial(rows.tell, "finding near-duplicates"))
     while True:
         bonds = Bonds(groups, near, components(bound, near), times)
         part = _assigned(spec, strata, bonds, rows)
-        crossed = list(crossing(rows, _compared(rows.keys, part)))
+        tell = partial(rows.tell, "proving that no almost equal pair crosses")
+        crossed = list(crossing(rows, _compared(rows.keys, part), tell=tell))
         if not crossed:
             return Draw(part, bonds, labels, rows)
         # MinHash missed these pairs and the exact join found them: their clusters become one.

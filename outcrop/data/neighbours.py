@@ -22,11 +22,12 @@ Rows = NDArray[np.int64]
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows, left < right, and the similarity that their signatures estimate."""
+    """Pairs of rows of one bucket, left < right, the similarity that their signatures estimate, and the band."""
 
     left: Rows
     right: Rows
     estimate: NDArray[np.float64]
+    band: int
 
 
 class Prints(NamedTuple):
@@ -51,11 +52,16 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> Rows:
     return clusters_of(Prints(same, band_keys(matrix), matrix), shingles, threshold)
 
 
-def clusters_of(prints: Prints, of: Callable[[int], NDArray[Any]], threshold: float = THRESHOLD) -> Rows:
+def clusters_of(
+    prints: Prints,
+    of: Callable[[int], NDArray[Any]],
+    threshold: float = THRESHOLD,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Rows:
     """For each row the number of the first row of its cluster.
 
     Rows are in one cluster if a chain of pairs with Jaccard similarity ≥ threshold, or equal after normalisation,
-    connects them. of: the sorted set of a row's shingles.
+    connects them. of: the sorted set of a row's shingles; tell: hears of the bands that are done.
     """
     _, first, inverse = np.unique(prints.same, return_index=True, return_inverse=True)
     rows = np.sort(first)
@@ -64,6 +70,7 @@ def clusters_of(prints: Prints, of: Callable[[int], NDArray[Any]], threshold: fl
     roots = list(range(len(rows)))
     seen = np.empty(0, dtype=np.int64)
     for pairs in similar_pairs(matrix, threshold - SLACK, keys):
+        tell(pairs.band, BANDS)
         found = np.setdiff1d(pairs.left * len(rows) + pairs.right, seen)
         seen = np.union1d(seen, found) if len(found) else seen
         for place in found.tolist():
@@ -93,7 +100,7 @@ def similar_pairs(matrix: NDArray[Any], floor: float, keys: NDArray[np.uint64] |
             left, right = order[same], order[same + distance]
             estimate = _estimates(matrix, left, right)
             near = estimate >= floor
-            yield Pairs(np.minimum(left, right)[near], np.maximum(left, right)[near], estimate[near])
+            yield Pairs(np.minimum(left, right)[near], np.maximum(left, right)[near], estimate[near], band)
 
 
 def _estimates(matrix: NDArray[Any], left: Rows, right: Rows) -> NDArray[np.float64]:

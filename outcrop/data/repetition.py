@@ -89,16 +89,14 @@ class Repetition:
             self._keep_nearest(rows, pairs, kind, best, nearest)
             if labels:
                 other = (answers[pairs.left] != answers[pairs.right]) & (kind == 1)
-                conflicts = Pairs(*(each[other] for each in pairs))
+                conflicts = Pairs(pairs.left[other], pairs.right[other], pairs.estimate[other], pairs.band)
                 self._keep_nearest(rows, conflicts, np.full(int(other.sum()), 2), best, nearest)
         for side, code in enumerate(("near-overlap", "near-duplicate", "near-conflict")):
             for position in np.flatnonzero(best[side]):
                 like = self._origins[int(nearest[side, position])]
                 self._report(code, int(rows[position]), f"about {best[side, position]:.0%} like {like}")
 
-    def _keep_nearest(
-        self, rows: Rows, pairs: Pairs, kind: Rows, best: NDArray[np.float64], nearest: Rows
-    ) -> None:
+    def _keep_nearest(self, rows: Rows, pairs: Pairs, kind: Rows, best: NDArray[np.float64], nearest: Rows) -> None:
         nearer = (rows[pairs.right] >= self._reference_count) & (pairs.estimate > best[kind, pairs.right])
         better = np.flatnonzero(nearer)[np.argsort(pairs.estimate[nearer])]  # of equal indices the last is kept
         best[kind[better], pairs.right[better]] = pairs.estimate[better]

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.data.crossing import Halves, Sets, sets_of
+from outcrop.data.crossing import sets_of
+from outcrop.data.join_filters import Halves, Sets
 from outcrop.data.labels import may_be_label
 from outcrop.data.minhash import band_keys, bytes_of, signatures
 from outcrop.data.neighbours import Prints
@@ -71,6 +72,7 @@ class Measured:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
+        self.tell = columns.tell
         self.keys: Hashes = columns.joined("key")
         self.synthetic: NDArray[np.bool_] = columns.joined("synthetic")
 
@@ -102,6 +104,10 @@ class Measured:
         """The sets of shingles of all rows, in order."""
         both = zip(self._columns.each("shingles"), self._columns.each("shingles.offsets"), strict=True)
         return (Sets(hashes, offsets) for hashes, offsets in both)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """The size of each set."""
+        return np.concatenate([np.diff(offsets) for offsets in self._columns.each("shingles.offsets")])
 
     def of(self, row: int) -> Halves:
         """The set of one row."""

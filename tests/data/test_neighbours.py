@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outcrop.data.crossing import crossing_pairs
+from outcrop.data.crossing import InMemory, crossing, crossing_pairs
 from outcrop.data.minhash import signatures
 from outcrop.data.neighbours import THRESHOLD, clusters, similar_pairs
 from outcrop.data.shingles import Shingler, jaccard, normalise
@@ -87,6 +87,27 @@ def test_crossing_pairs_of_long_texts_are_all_that_brute_force_finds(monkeypatch
     expected = {(left, right) for left, right in near_pairs_by_hand(texts) if parts[left] != parts[right]}
     assert 3 < len(expected) < 20
     assert set(crossing_pairs(texts, parts)) == expected
+
+
+@pytest.mark.parametrize(("entries", "candidates"), [(100, 1 << 20), (1 << 20, 0), (50, 3)])
+def test_the_join_is_exact_in_several_passes_and_by_either_filter(
+    entries: int, candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outcrop.data.crossing.INDEX_ENTRIES", entries)
+    monkeypatch.setattr("outcrop.data.crossing.MOST_CANDIDATES", candidates)
+    monkeypatch.setattr("outcrop.data.crossing.PIECE_ROWS", 64)
+    texts = queries(200) + [f"Tell me the balance of account {row} at the bank of Exeter" for row in range(90)]
+    parts = [random.Random(row).choice("abc") for row in range(len(texts))]
+    expected = {(left, right) for left, right in near_pairs_by_hand(texts) if parts[left] != parts[right]}
+    assert set(crossing_pairs(texts, parts)) == expected
+
+
+def test_the_join_tells_how_far_it_is() -> None:
+    texts = [normalise(text) for text in queries(100)]
+    told: list[tuple[int, int]] = []
+    part = np.arange(100) % 2
+    list(crossing(InMemory(Shingler(), texts), part, tell=lambda done, total: told.append((done, total))))
+    assert told == [(100, 100)]
 
 
 @given(st.lists(st.text(max_size=20), max_size=6))

@@ -86,7 +86,7 @@ def test_a_split_is_a_function_of_seed_and_rows_not_of_their_order() -> None:
 
 
 def test_what_minhash_misses_is_found_by_the_proof_and_mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outcrop.data.draw.clusters_of", lambda prints, of: np.arange(len(prints.same)))
+    monkeypatch.setattr("outcrop.data.draw.clusters_of", lambda prints, of, tell: np.arange(len(prints.same)))
     drawn = split(labelled())
     assert crossings(drawn) == []
     assert drawn.certificate["clusters"]["rows_with_neighbours"] > 0

@@ -54,11 +54,15 @@ class Listing(Problems):
 
 @dataclass
 class Block:
-    """Rows of one file that are worked on together. found: problems of what stood between them."""
+    """Rows of one file that are worked on together.
+
+    found: problems of what stood between them; size: about their bytes.
+    """
 
     parser: RowParser
     items: list[Line | Row]
     found: list[Found] = field(default_factory=list)
+    size: int = 0
 
     def records(self, problems: Problems) -> Iterator[Record]:
         """The records of the block; what is wrong with the others is reported."""
@@ -79,6 +83,12 @@ class Inputs(NamedTuple):
     def files(self) -> list[tuple[Path, str]]:
         """The files with their names. Raises UsageError for those that do not exist."""
         return files(self.paths)
+
+    def plain_bytes(self) -> int | None:
+        """The bytes of all files; None where one is compressed, so that they say nothing of its rows."""
+        paths = [path for path, _ in self.files()]
+        plain = all(path.suffix.lower() in {f".{kind}" for kind in CONTAINERS if kind != "parquet"} for path in paths)
+        return sum(path.stat().st_size for path in paths) if plain else None
 
 
 def blocks(inputs: Inputs, problems: Listing) -> Iterator[Block]:
@@ -104,14 +114,13 @@ def _file_blocks(path: Path, name: str, inputs: Inputs, problems: Listing) -> It
     if parser is None:
         return
     block = Block(parser, [])
-    size = 0
     for item in chain(taken, items):
         block.items.append(item)
-        size += len(item.content) if isinstance(item, Line) else _size(item)
-        if len(block.items) >= BLOCK_ROWS or size >= BLOCK_BYTES:
+        block.size += len(item.content) if isinstance(item, Line) else _size(item)
+        if len(block.items) >= BLOCK_ROWS or block.size >= BLOCK_BYTES:
             block.found = problems.take()
             yield block
-            block, size = Block(parser, []), 0
+            block = Block(parser, [])
     if block.items:
         block.found = problems.take()
         yield block

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from outcrop.data.pipeline import tasks
 from outcrop.data.pipeline.account import READ, Account, StepAccount, merge
 from outcrop.data.pipeline.blocks import Block, Inputs, Listing, blocks
 from outcrop.data.pipeline.chain import Chain, Link
+from outcrop.data.pipeline.following import Following
 from outcrop.data.pipeline.pool import Workers
 from outcrop.data.pipeline.shards import COLUMNS, Mask, Shard, Stored
 from outcrop.data.problems import Problems
@@ -89,6 +89,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._names = tuple(name for _, name in self.inputs.files())
+        self._share: float | None = None
 
     def run(self) -> Stage:
         """All stages. Raises DataError where a file cannot be used or nothing is left."""
@@ -128,7 +129,11 @@ class Run:
         return stage
 
     def _blocks(self, whole: Problems) -> Iterator[Block]:
+        """The blocks of all files. What makes a file unusable goes to `whole`."""
+        whole_bytes, taken = self.inputs.plain_bytes(), 0
         for block in blocks(self.inputs, Listing()):
+            taken += block.size
+            self._share = min(1.0, taken / whole_bytes) if whole_bytes else None
             rest = []
             for found in block.found:
                 if found.code in WHOLE_FILE:
@@ -174,8 +179,8 @@ class Run:
         accounts = self.shards(tasks.write_columns, made, f"{link.name}: measuring", stage.rows)
         places = (Shard(folder, number).path(COLUMNS) for number in range(len(accounts)))
         pieces = [Stored(place, each["arrays"]) for place, each in zip(places, accounts, strict=True)]
-        columns = Columns(pieces, self._names, stage.parts)
-        self.listener({"event": "stage", "title": f"{link.name}: deciding on {stage.rows:,} rows"})
+        title = f"{link.name}: deciding on {stage.rows:,} rows"
+        columns = Columns(pieces, self._names, stage.parts, Following(self.listener, title))
         decision = step.decide(columns)
         self._record(folder, link.name, decision, columns, stage.rows)
         left = stage.without(decision.verdict.rows)
@@ -201,9 +206,8 @@ class Run:
 
     def shards(self, work: Any, made: Iterable[Any], title: str, total: int | None) -> list[dict[str, Any]]:
         """The accounts of all shards, in order; a whole one that is there already is not made again."""
-        self.listener({"event": "stage", "title": title})
+        following = Following(self.listener, title)
         found: dict[int, dict[str, Any]] = {}
-        began, new_rows = time.monotonic(), 0
 
         def missing() -> Iterator[Any]:
             for task in made:
@@ -215,11 +219,8 @@ class Run:
 
         for number, account in self.pool.map(work, missing()):
             found[number] = account
-            new_rows += account.get("rows", 0)
-            done = sum(each.get("rows", 0) for each in found.values())
-            spent = time.monotonic() - began
-            left = spent * (total - done) / new_rows if total and new_rows else None
-            self.listener({"event": "progress", "title": title, "done": done, "total": total, "eta_s": left})
+            rows = account.get("rows", 0)
+            following.rows(rows, sum(each.get("rows", 0) for each in found.values()), total, self._share)
         return [found[number] for number in sorted(found)]
 
     def stage_folder(self, name: str) -> Path:

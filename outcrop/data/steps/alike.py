@@ -24,6 +24,9 @@ ANSWER_SALT = np.uint64(0x6A09E667F3BCC909)
 CROWD = 256
 """In a bucket of more kept rows than this, a row is compared with the latest ones only."""
 
+TOLD_ROWS = 10_000
+"""Progress is told once in so many rows."""
+
 Keys = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 
@@ -160,10 +163,14 @@ class Survivors:
         self.crowded = 0
         """Looks into a bucket that held more than CROWD kept rows."""
 
-    def drops(self, order: Sequence[int]) -> Iterator[tuple[int, Match]]:
-        """Each row that is dropped, with what it is like."""
+    def drops(
+        self, order: Sequence[int], tell: Callable[[int], None] = lambda done: None
+    ) -> Iterator[tuple[int, Match]]:
+        """Each row that is dropped, with what it is like. tell: hears how many rows are done."""
         offsets, latest, before, bucket = self._buckets.offsets, self._latest, self._before, self._buckets.bucket
-        for row in order:
+        for place, row in enumerate(order):
+            if not place % TOLD_ROWS:
+                tell(place)
             entries = range(offsets[row], offsets[row + 1])
             candidates = {other for entry in entries for other in self._kept(bucket[entry])}
             match = self._best(row, list(candidates)) if candidates else None

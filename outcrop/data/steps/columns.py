@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,10 @@ from outcrop.data.records import Origin, Record
 
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by name. A ragged column `x` is two: `x`, flat, and `x.offsets`, one longer than the shard has rows."""
+
+
+Tell = Callable[[str, int, int], None]
+"""Hears what a decision does now, how much of it is done, and how much there is."""
 
 
 class Piece(Protocol):
@@ -51,13 +55,19 @@ def places(records: Sequence[Record], names: Sequence[str]) -> dict[str, NDArray
 class Columns:
     """The columns of all shards; rows are numbered through. What is long stays where it is.
 
-    names: of all files; parts: the part of each row, where a step before shared them out.
+    names: of all files; parts: the part of each row, where a step before shared them out; tell: hears of the decision
+    that is taken on them.
     """
 
     def __init__(
-        self, pieces: Sequence[Piece], names: Sequence[str] = (), parts: NDArray[np.int8] | None = None
+        self,
+        pieces: Sequence[Piece],
+        names: Sequence[str] = (),
+        parts: NDArray[np.int8] | None = None,
+        tell: Tell = lambda title, done, total: None,
     ) -> None:
         self.parts = parts
+        self.tell = tell
         self._pieces = pieces
         self._file_names = names
         self._offsets: dict[str, tuple[NDArray[np.int64], list[NDArray[np.int64]]]] = {}

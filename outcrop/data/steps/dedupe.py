@@ -60,7 +60,8 @@ class Dedupe(SetStep[DedupeSpec]):
             dropped[list(exact)] = True
             likeness = Likeness(columns, self.spec.near, numbers=self.spec.numbers)
             survivors = Survivors(columns.joined("bands"), likeness.best)
-            for row, match in survivors.drops(rank[~dropped[rank]].tolist()):
+            order = rank[~dropped[rank]].tolist()
+            for row, match in survivors.drops(order, lambda done: columns.tell("comparing", done, len(order))):
                 found.append((row, "near-duplicate", match.row, f"{match.similarity:.0%} like"))
             notes = {"crowded": survivors.crowded} if survivors.crowded else {}
         verdict = Verdict.of(_settled(found))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from outcrop.core.errors import DataError, UsageError
+from outcrop.core.events import Event
 from outcrop.data.pipeline import blocks
 from outcrop.data.pipeline.chain import parse_assignments
 from outcrop.workflows.prepare import prepare
@@ -71,6 +72,24 @@ def test_the_number_of_workers_changes_no_byte(data: list[str], tmp_path: Path) 
     prepare(data, tmp_path / "one", workers=1)
     prepare(data, tmp_path / "two", workers=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_every_stage_tells_how_far_it_is_and_what_is_left(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", rows("prompt-completion"))
+    events: list[Event] = []
+    prepare(source, tmp_path / "out", steps=["clean", "dedupe", "split"], workers=1, listener=events.append)
+    told = [event for event in events if event["event"] == "progress"]
+    assert list(dict.fromkeys(event["title"].replace("64", "N") for event in told)) == [
+        "reading, clean",
+        "dedupe: measuring",
+        "dedupe: deciding on N rows: comparing",
+        "split: measuring",
+        "split: deciding on N rows: finding near-duplicates",
+        "split: deciding on N rows: proving that no almost equal pair crosses",
+        "writing",
+    ]
+    assert [event["title"] for event in told if event["done"] and event["eta_s"] is None] == []
+    assert all(0 <= event["done"] <= event["total"] for event in told if event["total"])
 
 
 KILLED = """
