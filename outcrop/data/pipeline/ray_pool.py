@@ -6,14 +6,13 @@ node. The bytes of the result are those of the local pool.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any, TypeVar, cast
 
-from outcrop.core.errors import MissingDependency, OutcropError
+from outcrop.core.errors import OutcropError
+from outcrop.core.ray_session import check_ray, ray_session
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -27,31 +26,19 @@ class RayPool:
 
     def __init__(self, workers: int) -> None:
         """Raises MissingDependency where Ray is not installed."""
-        if find_spec("ray") is None:
-            raise MissingDependency.of("ray", "ray", "The runner ray")
+        check_ray("The runner ray")
         self.workers = workers
-        self._is_ours = False
+        self._session = ray_session(workers)
 
     def __enter__(self) -> RayPool:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
-        import ray
+        self._session.__enter__()
         import ray.data
 
-        if not ray.is_initialized():
-            address = os.environ.get("RAY_ADDRESS")
-            size = {} if address else {"num_cpus": self.workers, "include_dashboard": False}
-            ray.init(address=address, log_to_driver=False, logging_level="warning", **size)
-            self._is_ours = True
-        context = ray.data.DataContext.get_current()
-        context.execution_options.preserve_order = True
-        context.enable_progress_bars = False
+        ray.data.DataContext.get_current().execution_options.preserve_order = True
         return self
 
-    def __exit__(self, *_: object) -> None:
-        import ray
-
-        if self._is_ours:
-            ray.shutdown()
+    def __exit__(self, *error: object) -> None:
+        self._session.__exit__(None, None, None)
 
     def map(self, work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """The results in the order of the tasks, which are taken window by window."""

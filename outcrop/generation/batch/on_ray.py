@@ -6,17 +6,16 @@ The model's name has to lead to the same weights on every machine, and what come
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.errors import MissingDependency, ModelError
+from outcrop.core.errors import ModelError
 from outcrop.core.events import Listener
+from outcrop.core.ray_session import check_ray, ray_session
 from outcrop.generation.batch.questions import Refusal
 from outcrop.generation.batch.requests import answer_text, asked_text, outcome_from, packed, request_from
 from outcrop.generation.batch.running import Answered, AnsweringSpec, Pending, RequestStream
@@ -37,34 +36,21 @@ class RayAnswering:
 
     def __init__(self, spec: AnsweringSpec, listener: Listener) -> None:
         """Raises MissingDependency where Ray is not installed."""
-        if find_spec("ray") is None:
-            raise MissingDependency.of("ray", "ray", "The runner ray")
+        check_ray("The runner ray")
         self._spec, self._listener = spec, listener
         self.prefix_tokens = self.generated_tokens = 0
         self.seconds = 0.0
 
     def __call__(self, requests: Iterator[Pending]) -> Iterator[list[Answered]]:
         """The answers, those of one block together."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
-        import ray
-
         self._listener({"event": "stage", "title": "Starting Ray"})
-        is_ours = not ray.is_initialized()
-        if is_ours:
-            address = os.environ.get("RAY_ADDRESS")
-            local = {"num_cpus": max(environment.threads(), self._spec.workers), "include_dashboard": False}
-            ray.init(address=address, log_to_driver=False, logging_level="warning", **({} if address else local))
-        try:
+        with ray_session(max(environment.threads(), self._spec.workers)):
             yield from self._answers(requests)
-        finally:
-            if is_ours:
-                ray.shutdown()
 
     def _answers(self, requests: Iterator[Pending]) -> Iterator[list[Answered]]:
         import ray.data
 
         share = self._share(ray.cluster_resources(), len(ray.nodes()))
-        ray.data.DataContext.get_current().enable_progress_bars = False
         rows = [
             {"key": key, "tokens": packed(request.prompt_ids), "asked": asked_text(request)}
             for key, request in requests
