@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--database", default="", help="URL; default a new SQLite file")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        os.environ["OUTCROP_HOME"] = f"{scratch}/home"
         found = measure(Path(scratch), given)
     write_json(Path(__file__).parent / "results.json", found)
     print(json.dumps(found, indent=2))
@@ -56,14 +58,16 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     ]
     database = given.database or f"sqlite:///{folder / 'jobs.db'}"
     spec = ControllerSpec(database=database, poll_s=0.2, cpu_slots=2, gpu_slots=0, runner=RunnerSpec(lease_s=10))
-    killer, start = Killer(spec, requests), time.monotonic()
-    killer.run(given.kills, given.pause_s, print)
-    seconds = time.monotonic() - start
-    jobs = [killer.queue.get(job_id) for job_id in killer.jobs]
-    doubled = sum(
-        [event.number for event in killer.queue.events(job.id)] != list(range(1, job.event_count + 1)) for job in jobs
-    )
-    killer.queue.database.close()
+    with Killer(spec, len(requests)) as killer:
+        start = time.monotonic()
+        submitted = [killer.queue.submit(request) for request in requests]
+        killer.run(given.kills, given.pause_s, print)
+        seconds = time.monotonic() - start
+        jobs = [killer.queue.get(job_id) for job_id in submitted]
+        doubled = sum(
+            [event.number for event in killer.queue.events(job.id)] != list(range(1, job.event_count + 1))
+            for job in jobs
+        )
     return {
         "jobs": given.jobs, "kills": dict(killer.killed), "attempts": [job.attempt for job in jobs],
         "states": Counter(job.state for job in jobs), "jobs_with_events_lost_or_doubled": doubled,

@@ -18,6 +18,7 @@ from outcrop.jobs.processes import identity
 from outcrop.jobs.runners.local import RunnerTask
 from outcrop.jobs.states import State
 from tests.jobs.site import Site, is_alive
+from tests.support.counting import weights_of
 from tests.support.queues import PostgresServer
 
 MANY = 400
@@ -46,7 +47,7 @@ def site(make_site: Callable[..., Site]) -> Site:
 def test_a_job_is_done_and_all_of_it_is_told(site: Site) -> None:
     job = site.run(steps=4)
     assert (job.state, job.attempt, job.reason, job.error) == (State.SUCCEEDED, 1, None, None)
-    assert job.result == {"model": "out", "steps": 4, "micro_batch_tokens": 4096}
+    assert job.result == {"model": "out", "steps": 4, "micro_batch_tokens": 4096, "weights": weights_of(4)}
     assert site.steps() == [1, 2, 3, 4]
     told = [event.event for event in site.queue.events(job.id)]
     assert [event["step"] for event in told if event["event"] == "checkpoint"] == [1, 2, 3, 4]

@@ -1,10 +1,13 @@
 """A verb of jobs that needs no torch: it counts to `steps` in a run folder, with a checkpoint at every step.
 
-Every step is written to `history` beside the target, so that a test sees who trained what, and how often.
+Every step is written to `history` beside the target, so that a test sees who trained what, and how often. What stands
+for the weights is a digest that every step is worked into: a step that is lost or done twice makes another one.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import sys
@@ -12,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from outcrop.core import settings
 from outcrop.core.catalog import Catalog
 from outcrop.core.errors import Diverged, UsageError
 from outcrop.core.events import Listener, StopRequested, ignore
@@ -61,19 +65,46 @@ def count(
                 listener({"event": "step", "step": step, "steps": steps, "epoch": 1, "loss": 1 / step, "eta_s": 1.0})
             except StopRequested as request:
                 told = request
-            (folder / RUN / "checkpoints").mkdir(exist_ok=True)
+            checkpoints = folder / RUN / "checkpoints"
+            checkpoints.mkdir(exist_ok=True)
+            before = (checkpoints / f"step-{step - 1:08d}").read_text() if step > 1 else ""
             with Path(f"{to}.history").open("a") as history:
                 history.write(f"{os.getpid()} {step}\n")
-            write_atomic(folder / RUN / "checkpoints" / f"step-{step:08d}", str(step))
+            write_atomic(checkpoints / f"step-{step:08d}", after(before, step))
             listener({"event": "checkpoint", "step": step})
             if told and step < steps:
                 raise told
-        result = {"model": to, "steps": steps, "micro_batch_tokens": tokens}
+        weights = (folder / RUN / "checkpoints" / f"step-{steps:08d}").read_text()
+        result = {"model": to, "steps": steps, "micro_batch_tokens": tokens, "weights": weights}
         write_atomic(folder / "result.json", json.dumps(result))
     return result
 
 
-VERBS: Catalog[Any] = Catalog("verb of the tests", {"count": "tests.support.counting:count"})
+def after(weights: str, step: int) -> str:
+    """The weights after a step."""
+    return hashlib.sha256(f"{weights} {step}".encode()).hexdigest()
+
+
+def weights_of(steps: int) -> str:
+    """The weights of an undisturbed run."""
+    return functools.reduce(after, range(1, steps + 1), "")
+
+
+CUSTOMIZE_STEPS = 15
+
+
+def customize(base: str, to: str, *, output: str, listener: Listener = ignore, **arguments: Any) -> dict[str, Any]:
+    """In place of a customization job of the service. Where `held` is in its output, it waits for a file `release`
+    in OUTCROP_HOME before its last step."""
+    hold = str(settings.home() / "release") if "held" in output else ""
+    result = count(to, steps=CUSTOMIZE_STEPS, seconds=0.05, hold=hold, listener=listener)
+    return {**result, "training_loss": 1.0, "validation_losses": []}
+
+
+VERBS: Catalog[Any] = Catalog(
+    "verb of the tests",
+    {"count": "tests.support.counting:count", "customize": "tests.support.counting:customize"},
+)
 
 if __name__ == "__main__":
     sys.exit(job.main(sys.argv[1], VERBS))

@@ -1,4 +1,4 @@
-"""Kills controller, runner or trainer of a queue of jobs at random moments, and counts what it did."""
+"""Kills server, controller, runners or trainers of a queue of jobs at random moments, and counts what it did."""
 
 from __future__ import annotations
 
@@ -6,75 +6,96 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
 
+from outcrop.jobs import controller
 from outcrop.jobs.controller import ControllerSpec
-from outcrop.jobs.queue import JobRequest, Queue
+from outcrop.jobs.queue import Queue
 from outcrop.jobs.states import LIVE
+from tests.support.serving import start_controller
 
-VICTIMS = ("controller", "runner", "trainer")
+
+class Kept(NamedTuple):
+    """A process that is kept alive: what starts it, and whether it is at work."""
+
+    start: Callable[[], subprocess.Popen[bytes]]
+    is_up: Callable[[], bool]
 
 
 class Killer:
-    """Submits the jobs, runs a controller as a process of its own and starts it again whenever it is dead."""
+    """Keeps a controller and further processes alive, starting each again whenever it is dead.
 
-    def __init__(self, spec: ControllerSpec, requests: Sequence[JobRequest], seed: int = 0) -> None:
-        self.spec, self.killed = spec, Counter[str]()
+    expected: how many jobs will be queued, by whoever; others: what else is kept and killed, by name.
+    """
+
+    def __init__(self, spec: ControllerSpec, expected: int, others: Mapping[str, Kept] | None = None) -> None:
+        self.expected, self.killed = expected, Counter[str]()
         self.queue = Queue.open(spec.database)
-        self.jobs = [self.queue.submit(request) for request in requests]
-        self._random = random.Random(seed)
-        self._controller = self._start()
+        self._random = random.Random(0)
+        self._kept = {"controller": Kept(lambda: start_controller(spec), controller.is_running), **(others or {})}
+        self._processes = {name: kept.start() for name, kept in self._kept.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+        self.queue.database.close()
 
     def run(
         self, kills: int, pause_s: float, tell: Callable[[str], None] = lambda line: None, release: Path | None = None
     ) -> None:
-        """Kill so often, pause_s seconds apart on average, then make the file `release` and let the rest be done.
+        """Kill so often, each kind of process equally, pause_s seconds apart on average; then make the file `release`
+        and let the rest be done.
 
-        Ends early if all jobs have.
+        Each kill waits until such a process is at work. Ends early if all jobs have.
         """
-        try:
-            while self._is_working() and self.killed.total() < kills:
-                time.sleep(self._random.expovariate(1 / pause_s))
-                victim, pid = self._choose()
-                if pid and self._kill(pid):
-                    self.killed[victim] += 1
-                    tell(f"kill {self.killed.total()}: {victim} {pid}")
-            if release:
-                release.touch()
-            while self._is_working():
-                time.sleep(0.1)
-        finally:
-            self._controller.kill()
-            self._controller.wait()
-            self.queue.database.close()
+        kinds = [*self._kept, "runner", "trainer"]
+        victims = (kinds * kills)[:kills]
+        self._random.shuffle(victims)
+        for victim in victims:
+            time.sleep(self._random.expovariate(1 / pause_s))
+            while (working := self._is_working()) and not self._kill(self._pid(victim)):
+                time.sleep(0.05)
+            if not working:
+                return
+            self.killed[victim] += 1
+            tell(f"kill {self.killed.total()}: {victim}")
+        if release:
+            release.touch()
+        while self._is_working():
+            time.sleep(0.1)
 
     def _is_working(self) -> bool:
-        if self._controller.poll() is not None:
-            self._controller = self._start()
-        return any(self.queue.get(job).state in LIVE for job in self.jobs)
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                self._processes[name] = self._kept[name].start()
+        jobs = self.queue.newest()
+        return len(jobs) < self.expected or any(job.state in LIVE for job in jobs)
 
-    def _choose(self) -> tuple[str, int]:
-        victim = self._random.choice(VICTIMS)
-        if victim == "controller":
-            return victim, self._controller.pid
-        owners = [owner for job in self.jobs if (owner := self.queue.get(job).owner)]
+    def _pid(self, victim: str) -> int:
+        """Of a process of this kind that is at work, 0 where there is none."""
+        if victim in self._kept:
+            return self._processes[victim].pid if self._kept[victim].is_up() else 0
+        owners = [job.owner for job in self.queue.unfinished() if job.owner]
         owner = self._random.choice(owners) if owners else {}
-        return victim, owner.get("pid", 0) if victim == "runner" else owner.get("child", {}).get("pid", 0)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-P", "-m", "outcrop.jobs.controller", self.spec.model_dump_json()]
-        return subprocess.Popen(words, start_new_session=True)
+        return int(owner.get("pid", 0) if victim == "runner" else owner.get("child", {}).get("pid", 0))
 
     def _kill(self, pid: int) -> bool:
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL) if pid else None
         except ProcessLookupError:
             return False
-        return True
+        return bool(pid)
 
 
 def check_history(path: Path, steps: int) -> None:

@@ -16,9 +16,14 @@ from outcrop.jobs.controller import ControllerSpec
 COMMAND = [sys.executable, "-c", "from outcrop.cli.app import main; main()"]
 
 
+def serve_words(*options: str) -> list[str]:
+    """The command line of a server with these options and no controller."""
+    return [*COMMAND, "serve", "--no-controller", "--output", "json", *options]
+
+
 def start_server(options: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start `outcrop serve` with these options and no controller, its standard output and error in pipes."""
-    words = [*COMMAND, "serve", "--no-controller", "--output", "json", *options]
+    words = serve_words(*options)
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -34,7 +39,9 @@ def told_by(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-def start_controller(spec: ControllerSpec, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start_controller(
+    spec: ControllerSpec, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a controller in a session of its own."""
     words = [sys.executable, "-P", "-m", "outcrop.jobs.controller", spec.model_dump_json()]
     return subprocess.Popen(words, env=environment, start_new_session=True)
