@@ -27,6 +27,8 @@ from outcrop.service.signature import SignedRequest
 from outcrop.service.state import Service
 from outcrop.store.projects import Project
 
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""No browser takes an answer for a page, whatever text of a user it holds."""
 NOBODY = Caller(Project("", "", ""), "")
 """Who calls a route that is open."""
 
@@ -88,7 +90,7 @@ class App:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 account.status = message["status"]
-                message["headers"].append((b"x-amzn-requestid", account.request_id.encode()))
+                message["headers"] += [(b"x-amzn-requestid", account.request_id.encode()), NO_SNIFFING]
             await send(message)
 
         with self.service.metrics.open.track_inprogress():

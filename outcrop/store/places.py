@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +50,6 @@ class Place(NamedTuple):
         """The URI again."""
         return f"s3://{self.root}/{self.key}" if self.scheme == "s3" else f"file://{self.root}/{self.key}"
 
-    def below(self, name: str) -> Place:
-        """A place below this one."""
-        return self._replace(key=f"{self.key}/{name}".strip("/"))
-
 
 class Listed(NamedTuple):
     """A file that was found: its name below the place that was listed, and its size in bytes."""
@@ -87,7 +83,7 @@ class Places:
         if not colon or scheme not in ("s3", "file"):
             raise UsageError(f"{_shown(uri)} is no place for files.", "Allowed: s3://BUCKET/KEY, file:///FOLDER/FILE.")
         parts = rest.strip("/").split("/") if scheme == "s3" else rest.removeprefix("/").rstrip("/").split("/")
-        if any(not PART.fullmatch(part) or part in (".", "..") for part in parts) or rest.startswith("//"):
+        if not _is_plain(parts) or rest.startswith("//"):
             raise UsageError(
                 f"{_shown(uri)} is not a plain path.", "Leave out empty parts, dots, %, #, ?, backslashes and controls."
             )
@@ -104,8 +100,7 @@ class Places:
 
     def fetch(self, uri: str, name: str, target: Path) -> int:
         """Copy a file to a new local one; returns its bytes. name: as `files` lists it, empty for the URI itself."""
-        place = self.parse(uri)
-        place = place.below(name) if name else place
+        place = self._below(uri, name) if name else self.parse(uri)
         size = 0
         with target.open("xb") as file:
             for piece in self._backend(place).read(place.key):
@@ -115,13 +110,20 @@ class Places:
 
     def put(self, uri: str, name: str, content: BinaryIO) -> None:
         """Write a file below a URI, whole or not at all."""
-        place = self.parse(uri).below(name)
+        place = self._below(uri, name)
         self._backend(place).write(place.key, content)
 
     def remove(self, uri: str, name: str) -> None:
         """Remove a file below a URI, if it is there."""
-        place = self.parse(uri).below(name)
+        place = self._below(uri, name)
         self._backend(place).remove(place.key)
+
+    def _below(self, uri: str, name: str) -> Place:
+        """A place below a URI, by a plain path."""
+        if not _is_plain(name.split("/")):
+            raise UsageError(f"{_shown(name)} is not the name of a file.", "Leave out empty parts, dots and controls.")
+        place = self.parse(uri)
+        return place._replace(key=f"{place.key}/{name}".strip("/"))
 
     def _in_folder(self, path: Path, uri: str) -> Place:
         for folder in self._folders:
@@ -149,6 +151,10 @@ class Places:
         if not self.spec.buckets:
             raise UsageError("There are no buckets here.", "Name an S3 server: outcrop serve --s3-endpoint URL.")
         return _folder(Path(self.spec.buckets) / place.root)
+
+
+def _is_plain(parts: Iterable[str]) -> bool:
+    return all(PART.fullmatch(part) and part not in (".", "..") for part in parts)
 
 
 def _shown(uri: str) -> str:

@@ -67,6 +67,17 @@ def test_hostile_uris_are_refused(places: Places, uri: str, tmp_path: Path) -> N
         _read(places, uri, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["..", ".", "", "/", "a/../b", "../x", "a//b", "/etc/passwd", "a\0b", "a\\b"])
+def test_hostile_names_below_a_uri_are_refused(places: Places, name: str, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    for uri in ("s3://data/out/", f"file://{tmp_path}/folder/out"):
+        with pytest.raises(UsageError):
+            places.put(uri, name, io.BytesIO(b"x"))
+        with pytest.raises(UsageError):
+            places.remove(uri, name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_an_allowed_folder_is_no_prefix_of_names(places: Places, tmp_path: Path) -> None:
     (tmp_path / "folder-beside").mkdir()
     for path in ("folder-beside/x", "secret.txt", "folder/../secret.txt"):

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from sqlalchemy import text
 
-from outcrop.service.bedrock.model import CONTROL, Operation, operation
-from outcrop.service.bedrock.operations import CONTROL_OPERATIONS
+from outcrop.service.bedrock.model import CONTROL, RUNTIME, Operation, operation
+from outcrop.service.bedrock.operations import CONTROL_OPERATIONS, RUNTIME_TABLE
 from outcrop.service.routes import LABEL
 from tests.support.bedrock import GRAVEL, ROLE, World, customization
 from tests.support.conformance import COMMON
@@ -49,11 +52,22 @@ PLACES = [
     "s3://data/" + "a/" * 600, "gs://data/x", "hf:org/name", "bundled:gravel", "s3://data/out/../../../outcrop.db",
 ]  # fmt: skip
 
+BENT = [
+    ("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1"), ("AWS4-HMAC-SHA256 ", "Bearer "), ("/us-east-1/", "/us-west-2/"),
+    ("/bedrock/", "/s3/"), ("/aws4_request", "/aws3_request"), ("Credential=", "Credential=x"), ("Credential=", ""),
+    ("SignedHeaders=", "SignedHeaders=authorization;"), (";x-amz-date", ""), ("content-type;host", "host"),
+    ("Signature=", "Signature=0"), ("Signature=", "Signature=" + "0" * 64 + ", Signature="), ("Signature=", "x="),
+    (", Signature", ", Signature=, Signature"), ("AWS4-HMAC-SHA256 Credential", "Credential"),
+]  # fmt: skip
+"""Parts of an Authorization header, and what becomes of them."""
 
-def _send(world: World, method: str, path: str, body: bytes = b"") -> tuple[int, str, bytes]:
+
+def _send(
+    world: World, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> tuple[int, str, bytes]:
     connection = http.client.HTTPConnection(world.server.url.removeprefix("http://"), timeout=30)
-    headers = {"Authorization": f"Bearer {world.server.keys.bearer}", "Content-Type": "application/json"}
-    connection.request(method, path, body, headers)
+    usual = {"Authorization": f"Bearer {world.server.keys.bearer}", "Content-Type": "application/json"}
+    connection.request(method, path, body, headers or usual)
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
@@ -96,6 +110,37 @@ def test_hostile_bodies(world: World) -> None:
         for body in BODIES:
             _refused(world, asked, asked.uri, body)
     assert len(with_body) * len(BODIES) > 200
+    assert _state(world) == before
+
+
+def test_hostile_requests_to_models(world: World) -> None:
+    before, model = _state(world), GRAVEL.replace(":", "%3A")
+    for name in RUNTIME_TABLE:
+        asked = operation(RUNTIME, name)
+        for label in LABELS:
+            _refused(world, asked, asked.uri.replace("{modelId}", label), b'{"prompt": "a"}')
+        for body in BODIES:
+            _refused(world, asked, asked.uri.replace("{modelId}", model), body)
+    assert _state(world) == before
+
+
+def test_hostile_signatures(world: World) -> None:
+    """A request that would make a job, with every part of its signature bent."""
+    before = _state(world)
+    create = operation(CONTROL, "CreateModelCustomizationJob")
+    body = json.dumps(customization("forged")).encode()
+    request = AWSRequest("POST", f"{world.server.url}{create.uri}", {"Content-Type": "application/json"}, body)
+    keys = world.server.keys
+    SigV4Auth(Credentials(keys.access_key_id, keys.secret_access_key), "bedrock", "us-east-1").add_auth(request)
+    good = dict(request.headers.items())
+    bent = [(good["Authorization"].replace(old, new), good["X-Amz-Date"], body) for old, new in BENT]
+    bent += [(good["Authorization"], date, body) for date in ("20200101T000000Z", "now", "")]
+    bent += [(good["Authorization"], good["X-Amz-Date"], body.replace(b"forged", b"bended"))]
+    for authorization, date, sent in bent:
+        headers = {**good, "Authorization": authorization, "X-Amz-Date": date}
+        status, code, _ = _send(world, "POST", create.uri, sent, headers)
+        assert status in (400, 403), (authorization, date, code)
+        assert code in COMMON | {"IncompleteSignatureException", "MissingAuthenticationTokenException"}, code
     assert _state(world) == before
 
 

@@ -114,6 +114,8 @@ def _datasets(call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         location = each["dataset"].get("datasetLocation", {}).get("s3Uri")
         if location is None:
             raise invalid(f"{place}.dataset.datasetLocation.s3Uri must say where the rows are.")
+        if each["dataset"]["name"] in (".", ".."):
+            raise invalid(f"{place}.dataset.name becomes the name of a folder, so it must not be . or ..")
         check_readable(call, location, f"{place}.dataset.datasetLocation.s3Uri")
         metrics = {name: _metric(each["taskType"], name, place) for name in each["metricNames"]}
         named = {"name": each["dataset"]["name"], "uri": location, "task": each["taskType"]}
