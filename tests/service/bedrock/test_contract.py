@@ -14,6 +14,12 @@ from tests.support.servers import settled
 
 pytestmark = pytest.mark.contract
 
+
+def absent(arn: str) -> str:
+    """An ARN of the same form that nothing has."""
+    return arn[:-1] + ("1" if arn.endswith("0") else "0")
+
+
 def _logging(world: World) -> None:
     config = {"s3Config": {"bucketName": "data", "keyPrefix": "logs"}, "textDataDeliveryEnabled": True}
     world.client.put_model_invocation_logging_configuration(loggingConfig=config)
@@ -175,7 +181,7 @@ def _create_import(world: World) -> None:
 
 def _create_copy(world: World) -> None:
     with pytest.raises(world.client.exceptions.ResourceNotFoundException):
-        world.client.create_model_copy_job(sourceModelArn=world.model[:-1] + "0", targetModelName="other")
+        world.client.create_model_copy_job(sourceModelArn=absent(world.model), targetModelName="other")
     made = world.client.create_model_copy_job(sourceModelArn=world.model, targetModelName="other")
     world.server.work()
     assert world.client.get_model_copy_job(jobArn=made["jobArn"])["status"] == "Completed"
@@ -281,7 +287,7 @@ def _evaluation_fails(world: World) -> None:
     [message] = world.client.get_evaluation_job(jobIdentifier=arn)["failureMessages"]
     assert "s3://data/wrong.jsonl:1: referenceResponse" in message
     assert "s3://data/wrong.jsonl:2: not JSON" in message
-    gone = world.client.batch_delete_evaluation_job(jobIdentifiers=[arn, arn[:-1] + "0"])
+    gone = world.client.batch_delete_evaluation_job(jobIdentifiers=[arn, absent(arn)])
     assert [each["jobIdentifier"] for each in gone["evaluationJobs"]] == [arn]
     assert [each["code"] for each in gone["errors"]] == ["404"]
     with pytest.raises(world.client.exceptions.ResourceNotFoundException):
