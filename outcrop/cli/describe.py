@@ -12,10 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from outcrop.cli.console import message_console, print_json, result_console, visible
-from outcrop.cli.options import FormatOption, MapOption, OutputOption, OverwriteOption, RolesOption, TemplateOption
+from outcrop.cli.options import (
+    STATED,
+    AttributionOption,
+    FormatOption,
+    LicenceOption,
+    MapOption,
+    OutputOption,
+    OverwriteOption,
+    RolesOption,
+    SourceOption,
+    TemplateOption,
+)
 from outcrop.cli.progress import progress
 from outcrop.data.bias import BiasTable
-from outcrop.data.card import Provenance, written
+from outcrop.data.card import Provenance, name_of, written
 from outcrop.data.mapping import Mapping
 from outcrop.data.representative import CompareSpec, Representativeness
 from outcrop.workflows.describe_data import (
@@ -28,7 +39,7 @@ from outcrop.workflows.describe_data import (
 )
 
 SHOWN_KINDS, SHOWN_EXAMPLES, SHOWN_ROWS = 5, 2, 15
-PRODUCTION, STATED = "Production", "Provenance, as you state it"
+PRODUCTION = "Production"
 
 FilesArgument = Annotated[
     list[str], typer.Argument(metavar="FILE…", help="Files of records, or folders of .txt and .md files.")
@@ -70,13 +81,7 @@ OptionalFolder = Annotated[
 FolderOption = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to make.")]
 NameOption = Annotated[str, typer.Option("--name", rich_help_panel=STATED, help="Default: the first file's name.")]
 DescriptionOption = Annotated[str, typer.Option("--description", rich_help_panel=STATED, help="What the rows are for.")]
-SourceOption = Annotated[
-    list[str] | None, typer.Option("--source", rich_help_panel=STATED, help="Where rows come from. Repeatable.")
-]
-LicenceOption = Annotated[
-    list[str] | None, typer.Option("--licence", rich_help_panel=STATED, help="Their licence. Repeatable.")
-]
-AttributionOption = Annotated[str, typer.Option("--attribution", rich_help_panel=STATED, help="Whom to name.")]
+
 
 
 def compare_files(
@@ -176,7 +181,7 @@ def card_files(
 
     Writes report.html, card.md and card.json. Of the folder of a split or preparation the sealed test is not read.
     """
-    called = name or Path(files[0]).name.partition(".")[0]
+    called = name or name_of(files[0])
     provenance = Provenance(called, description, tuple(source or ()), tuple(licence or ()), attribution)
     with progress(message_console()) as listener:
         result = describe_data(

@@ -87,3 +87,12 @@ FormatOption = Annotated[
         help="The format of the records. Default: recognised from the first rows.",
     ),
 ]
+
+STATED = "Provenance, as you state it"
+SourceOption = Annotated[
+    list[str] | None, typer.Option("--source", rich_help_panel=STATED, help="Where rows come from. Repeatable.")
+]
+LicenceOption = Annotated[
+    list[str] | None, typer.Option("--licence", rich_help_panel=STATED, help="Their licence. Repeatable.")
+]
+AttributionOption = Annotated[str, typer.Option("--attribution", rich_help_panel=STATED, help="Whom to name.")]

@@ -14,17 +14,21 @@ from rich.text import Text
 
 from outcrop.cli.console import message_console, print_json, result_console, visible
 from outcrop.cli.options import (
+    AttributionOption,
     FilesArgument,
     FormatOption,
+    LicenceOption,
     MapOption,
     OutputOption,
     OverwriteOption,
     RolesOption,
+    SourceOption,
     TemplateOption,
     VerboseOption,
 )
 from outcrop.cli.progress import progress
 from outcrop.core.errors import UsageError
+from outcrop.data.card import Provenance, name_of
 from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.pipeline.chain import parse_assignments
 from outcrop.data.pipeline.output import CHANGES_FILE
@@ -82,6 +86,9 @@ RunnerOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with an unfinished preparation; what is done is not done again.")
 ]
+ReportOption = Annotated[
+    bool, typer.Option("--report/--no-report", help="Write report.html, card.md and card.json beside the rows.")
+]
 DiffOption = Annotated[bool, typer.Option("--diff", help="Show every changed text, before and after.")]
 
 
@@ -97,6 +104,10 @@ def prepare_files(
     workers: WorkersOption = None,
     runner: RunnerOption = "local",
     resume: ResumeOption = False,
+    with_report: ReportOption = True,
+    source: SourceOption = None,
+    licence: LicenceOption = None,
+    attribution: AttributionOption = "",
     columns: MapOption = "",
     template: TemplateOption = "",
     roles: RolesOption = "",
@@ -107,7 +118,8 @@ def prepare_files(
 ) -> None:
     """Clean, filter, de-duplicate, decontaminate, anonymise, split and mix records, with an account of every row.
 
-    Writes the parts, dropped.jsonl, changes.jsonl, preparation.json and the resolved recipe prepare.toml; or nothing.
+    Writes the parts, dropped.jsonl, changes.jsonl, preparation.json, the resolved recipe prepare.toml, a report and a
+    card; or nothing.
     """
     if diff and output == "json":
         raise UsageError("--diff is for people.", f"Read {CHANGES_FILE} in the folder.")
@@ -116,11 +128,13 @@ def prepare_files(
     if against:
         settings.setdefault("decontaminate", {})["against"] = against
         sources.setdefault("decontaminate", {})["against"] = "--against"
+    provenance = Provenance(name_of(files[0]), "", tuple(source or ()), tuple(licence or ()), attribution)
     with progress(message_console(), verbose=verbose) as listener:
         result = prepare(
             files, to, ColumnMapping.from_text(columns, template, roles), record_format or None,
             [name.strip() for name in steps.split(",")] if steps else None, settings, recipe,
-            sources, workers=workers, runner=runner, listener=listener, overwrite=overwrite, resume=resume,
+            sources, workers=workers, runner=runner, listener=listener, provenance=provenance, report=with_report,
+            overwrite=overwrite, resume=resume,
         )  # fmt: skip
     if output == "json":
         print_json(result.as_dict())
@@ -144,8 +158,10 @@ def report(result: PrepareResult) -> RenderableType:
         steps.add_row(name, *(f"{figure:,}" for figure in figures))
         lines += _details(name, step)
     counts = ", ".join(f"{name} {count:,}" for name, count in result.account["counts"].items())
-    end = Text.assemble("\nWritten: ", (visible(str(result.folder)), "bold"), f" ({counts})")
-    return Group(steps, *([Text(), *lines] if lines else []), end)
+    end = [Text.assemble("\nWritten: ", (visible(str(result.folder)), "bold"), f" ({counts})")]
+    if result.report:
+        end.append(Text.assemble("Report: ", (visible(str(result.report)), "bold")))
+    return Group(steps, *([Text(), *lines] if lines else []), *end)
 
 
 def _details(name: str, step: Mapping[str, Any]) -> Iterator[RenderableType]:

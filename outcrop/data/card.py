@@ -23,6 +23,7 @@ PREPARATION = "preparation.json"
 SEALED = "test"
 UNSTATED = "not stated"
 SHOWN_LABELS = 30
+BY_PREPARATION = "By `outcrop data prepare`; the recipe `prepare.toml` beside it makes the same rows again."
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 """The size categories of the Hub's dataset cards."""
 
@@ -36,6 +37,11 @@ class Provenance(JsonReady):
     sources: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     attribution: str = ""
+
+
+def name_of(path: str | Path) -> str:
+    """The name of a data set for which none was stated: that of its first file, without suffixes."""
+    return Path(path).name.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Card:
-    """Everything that is known of a data set. created, command: when and how this card was made."""
+    """Everything that is known of a data set. created, command: when and how this card was made.
+
+    drawn_from: of how many rows those of the profile were drawn, None where it is of all.
+    """
 
     provenance: Provenance
     subject: Subject
@@ -72,6 +81,12 @@ class Card:
     doubts: LabelDoubts | None = None
     created: str = ""
     command: str = ""
+    drawn_from: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """The rows that the card is about."""
+        return self.drawn_from or self.profile.rows
 
     def as_dict(self) -> dict[str, Any]:
         """The card as JSON-ready fields."""
@@ -89,6 +104,7 @@ class Card:
             "bias": [table.as_dict() for table in self.bias],
             "created": self.created,
             "command": self.command,
+            "drawn_from": self.drawn_from,
         }  # fmt: skip
 
 
@@ -139,7 +155,7 @@ def markdown(card: Card) -> str:
             [(each.name, each.part + (" (sealed, not read)" if each.sealed else ""), f"{each.bytes:,}", each.digest)
              for each in card.subject.files],
         ),
-        "## Contents\n\n" + table(("figure", "value"), facts(found)),
+        "## Contents\n\n" + table(("figure", "value"), facts(card)),
     ]  # fmt: skip
     if found.labels:
         rows = [(name, f"{count:,}", f"{count / found.rows:.1%}") for name, count in list(found.labels.items())]
@@ -158,14 +174,17 @@ def markdown(card: Card) -> str:
                 for row in each.rows]  # fmt: skip
         shown = table([column.name for column in each.columns], cells) + "\n" if cells else ""
         sections.append(f"## {each.title}\n\n{shown}{said}{left}")
-    sections.append(f"## How this card was made\n\n```sh\n{card.command}\n```\n\n{card.created}")
+    said = f"```sh\n{card.command}\n```\n\n{card.created}" if card.command else BY_PREPARATION
+    sections.append(f"## How this card was made\n\n{said}")
     return "\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
-def facts(found: Profile) -> list[tuple[str, str]]:
-    """The figures of a profile as they are written."""
+def facts(card: Card) -> list[tuple[str, str]]:
+    """The figures of a card as they are written."""
+    found = card.profile
     kinds = ", ".join(f"{count:,} {name}s" for name, count in found.kinds.items())
-    rows = [("rows", f"{found.rows:,} ({kinds})"), ("characters", f"{found.characters:,}")]
+    drawn = "" if card.drawn_from is None else f", drawn from {card.drawn_from:,} for this page"
+    rows = [("rows", f"{found.rows:,} ({kinds}){drawn}"), ("characters", f"{found.characters:,}")]
     rows.append(("prompt lengths", _lengths(found.prompts)))
     if found.answers:
         rows.append(("answer lengths", _lengths(found.answers)))
@@ -201,7 +220,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _front_matter(card: Card) -> str:
-    size = next((name for most, name in SIZES if card.profile.rows < most), "n>1M")
+    size = next((name for most, name in SIZES if card.rows < most), "n>1M")
     lines = [f"pretty_name: {json.dumps(card.provenance.name, ensure_ascii=False)}"]
     if card.provenance.licences:
         lines.append(f"license: {json.dumps(list(card.provenance.licences), ensure_ascii=False)}")

@@ -73,7 +73,7 @@ def certify(drawn: Draw, spec: SplitSpec) -> dict[str, Any]:
         "times": None if bonds.times is None else _times(bonds.times, drawn.part, ~rows.synthetic),
         "synthetic": _synthetic(drawn),
         "proof": {
-            "method": "exact prefix-filter join over all pairs of rows in different parts, after the split",
+            "method": "exact set-similarity join over all pairs of rows in different parts, after the split",
             "threshold": THRESHOLD,
             "pairs_across_parts": 0,
             "groups_across_parts": 0 if bonds.groups is None else _crossing(bonds.groups, drawn.part),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from outcrop.core.charts import NARROW, WIDE, Bar, Interval, bar_chart, histogram, interval_plot
 from outcrop.core.page import Figure, environment, style
 from outcrop.data.bias import BiasTable
-from outcrop.data.card import UNSTATED, Card, facts, split_facts, written
+from outcrop.data.card import BY_PREPARATION, UNSTATED, Card, facts, split_facts, written
 from outcrop.data.profile import Lengths
 
 SHOWN_BARS = 25
@@ -32,16 +32,18 @@ def render(card: Card) -> str:
         style=style(),
         card=card,
         headline=_headline(card),
-        facts=facts(found),
+        facts=facts(card),
         stated=_stated(card),
         lengths=lengths,
         contents=contents,
         steps=_steps(card.subject.preparation),
         dropped=_dropped(card.subject.preparation),
+        changed=_changed(card.subject.preparation),
         problems=card.problems.as_dict()["problems"],
         split=split_facts(card.subject.split) if card.subject.split else [],
         bias=[(table, _bias_figure(table)) for table in card.bias],
         written=written,
+        by_preparation=BY_PREPARATION.replace("`", ""),
         doubts=card.doubts.doubts[:SHOWN_BARS] if card.doubts else (),
     )  # fmt: skip
 
@@ -49,7 +51,8 @@ def render(card: Card) -> str:
 def _headline(card: Card) -> str:
     """What a reader must know first, in sentences with numbers."""
     found, problems = card.profile, card.problems
-    said = [f"{found.rows:,} rows, of which {found.repeated / found.rows:.1%} have an almost equal prompt elsewhere."]
+    rows = f"{found.rows:,} rows" + ("" if card.drawn_from is None else f", drawn from {card.drawn_from:,}")
+    said = [f"{rows}, of which {found.repeated / found.rows:.1%} have an almost equal prompt elsewhere."]
     if problems.errors:
         said.append(f"{problems.rows_with_errors:,} further rows cannot be used.")
     groups = [group for group in problems.as_dict()["problems"] if group["severity"] == "warning"]
@@ -109,6 +112,16 @@ def _dropped(preparation: Mapping[str, Any] | None) -> list[tuple[str, str, int,
         (name, reason, count, step.get("examples", {}).get(reason, [])[:SHOWN_EXAMPLES])
         for name, step in (preparation or {}).get("steps", {}).items()
         for reason, count in step["dropped"].items()
+    ]
+
+
+def _changed(preparation: Mapping[str, Any] | None) -> list[tuple[str, str, int, int]]:
+    """Step, code, texts that were changed, and what was only counted."""
+    return [
+        (name, code, texts.get(code, 0), noted.get(code, 0))
+        for name, step in (preparation or {}).get("steps", {}).items()
+        for texts, noted in [(step.get("changed_texts", {}), step.get("notes", {}))]
+        for code in {**texts, **noted}
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -102,34 +102,64 @@ def check(
     against: other files, read the same way, that must share no prompt with these; count_tokens: tokens of a text,
     needed for `spec.max_tokens`. Raises UsageError for wrong arguments only: defects are in the result.
     """
-    spec = spec or CheckSpec()
-    if spec.max_tokens is not None and count_tokens is None:
-        raise UsageError("A limit in tokens was given without a base model to count them.", "Give max_chars instead.")
-    problems = Problems()
-    repetition = Repetition(problems, spec.similarity)
-    totals = _Totals()
+    checking = _Checking(spec or CheckSpec(), count_tokens, listener)
     if against:
-        for record in read(against, mapping, format, problems):
-            repetition.add_reference(record)
-            totals.reference_labels.add(record)
-    for record in read(paths, mapping, format, problems):
-        _count(totals, record)
-        _check_record(record, spec, count_tokens, problems)
-        repetition.add(record)
-        if totals.rows % PROGRESS_ROWS == 0:
-            listener({"event": "progress", "title": "Checking", "done": totals.rows, "total": None})
-    counts = totals.labels.counts()
-    repetition.finish(labels=counts is not None)
-    names = tuple(name for _, name in files(paths))
-    if 0 < totals.rows < spec.min_rows:
-        problems.add("too-few-rows", Origin(names[0], 0), f"{totals.rows} usable rows, fewer than {spec.min_rows}")
-    if counts:
-        _check_labels(counts, totals.labels.first, spec, problems)
-        _check_spellings(counts, totals.labels, problems)
-        _check_drift(totals, problems)
-    _check_languages(totals.languages, problems)
-    languages = {name: len(origins) for name, origins in totals.languages.items()}
-    return CheckResult(names, totals.rows, dict(totals.kinds), totals.characters, counts, languages, problems)
+        for record in read(against, mapping, format, checking.problems):
+            checking.add_reference(record)
+    for record in read(paths, mapping, format, checking.problems):
+        checking.add(record)
+    return checking.finish(tuple(name for _, name in files(paths)))
+
+
+def check_records(records: Iterable[Record], listener: Listener = ignore) -> CheckResult:
+    """Check records that were read before against every defect that usable rows can have."""
+    checking = _Checking(CheckSpec(), None, listener)
+    names: dict[str, None] = {}
+    for record in records:
+        checking.add(record)
+        names[record.origin.file] = None
+    return checking.finish(tuple(names))
+
+
+class _Checking:
+    """A check under way: records go in one by one, the result comes last."""
+
+    def __init__(self, spec: CheckSpec, count_tokens: Callable[[str], int] | None, listener: Listener) -> None:
+        if spec.max_tokens is not None and count_tokens is None:
+            message = "A limit in tokens was given without a base model to count them."
+            raise UsageError(message, "Give max_chars instead.")
+        self.problems = Problems()
+        self._spec, self._count_tokens, self._listener = spec, count_tokens, listener
+        self._repetition = Repetition(self.problems, spec.similarity)
+        self._totals = _Totals()
+
+    def add_reference(self, record: Record) -> None:
+        """A record that no other may share its prompt with."""
+        self._repetition.add_reference(record)
+        self._totals.reference_labels.add(record)
+
+    def add(self, record: Record) -> None:
+        """Check one record."""
+        _count(self._totals, record)
+        _check_record(record, self._spec, self._count_tokens, self.problems)
+        self._repetition.add(record)
+        if self._totals.rows % PROGRESS_ROWS == 0:
+            self._listener({"event": "progress", "title": "Checking", "done": self._totals.rows, "total": None})
+
+    def finish(self, names: tuple[str, ...]) -> CheckResult:
+        """The result, with what only all records together show. names: of the files."""
+        totals, problems, spec = self._totals, self.problems, self._spec
+        counts = totals.labels.counts()
+        self._repetition.finish(labels=counts is not None)
+        if 0 < totals.rows < spec.min_rows:
+            problems.add("too-few-rows", Origin(names[0], 0), f"{totals.rows} usable rows, fewer than {spec.min_rows}")
+        if counts:
+            _check_labels(counts, totals.labels.first, spec, problems)
+            _check_spellings(counts, totals.labels, problems)
+            _check_drift(totals, problems)
+        _check_languages(totals.languages, problems)
+        languages = {name: len(origins) for name, origins in totals.languages.items()}
+        return CheckResult(names, totals.rows, dict(totals.kinds), totals.characters, counts, languages, problems)
 
 
 def _count(totals: _Totals, record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from outcrop.core.files import check_target, staged_folder, write_atomic, write_
 from outcrop.core.spec import Spec, parameter
 from outcrop.data import bias
 from outcrop.data.bias import BiasTable
-from outcrop.data.card import Card, Provenance, markdown, subject, summary
+from outcrop.data.card import Card, Provenance, Subject, markdown, subject, summary
 from outcrop.data.counterfactual import Counterfactual, counterfactuals, write_counterfactuals
 from outcrop.data.label_quality import LabelDoubts, find_doubtful_labels
 from outcrop.data.labels import label_set
@@ -174,20 +174,39 @@ def describe_data(
         raise UsageError("The rows of a split or preparation are records.", "Leave out --map, --template and --format.")
     listener({"event": "stage", "title": "Checking"})
     problems = check(about.read, mapping, format, listener=listener).problems
-    listener({"event": "stage", "title": "Counting"})
     records = list(read(about.read, mapping, format, Problems()))
-    counted = profile(records, spec.seed)
     doubts = _doubts(records, spec, listener)
     compared = _compared(records, production, mapping, format, CompareSpec(seed=spec.seed), listener)
-    tables = _bias(records, spec, compared, doubts)
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    created = datetime.now(UTC).isoformat(timespec="minutes")
-    card = Card(provenance, about, counted, problems, tables, compared, doubts, created, command)
+    listener({"event": "stage", "title": "Counting"})
+    card = replace(
+        described(records, about, problems, provenance, spec, compared, doubts),
+        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        created=datetime.now(UTC).isoformat(timespec="minutes"),
+    )
     with staged_folder(to) as folder:
-        write_json(folder / CARD, card.as_dict())
-        write_atomic(folder / CARD_TEXT, markdown(card))
-        write_atomic(folder / REPORT, render(card))
+        write_card(card, folder)
     return CardResult(to, card)
+
+
+def described(
+    records: Sequence[Record],
+    about: Subject,
+    problems: Problems,
+    provenance: Provenance,
+    spec: BiasSpec,
+    compared: Representativeness | None = None,
+    doubts: LabelDoubts | None = None,
+) -> Card:
+    """The card of records, without when and how it was made. Raises DataError for no records."""
+    counted = profile(records, spec.seed)
+    return Card(provenance, about, counted, problems, _bias(records, spec, compared, doubts), compared, doubts)
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write card.md, card.json and report.html."""
+    write_json(folder / CARD, card.as_dict())
+    write_atomic(folder / CARD_TEXT, markdown(card))
+    write_atomic(folder / REPORT, render(card))
 
 
 def _compared(

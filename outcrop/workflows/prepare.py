@@ -14,6 +14,7 @@ from outcrop.core.errors import UsageError, UserError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import digest, write_json
 from outcrop.core.settings import threads
+from outcrop.data.card import Provenance, name_of
 from outcrop.data.mapping import Mapping as ColumnMapping
 from outcrop.data.pipeline import output
 from outcrop.data.pipeline.blocks import BLOCK_BYTES, BLOCK_ROWS, Inputs
@@ -24,6 +25,8 @@ from outcrop.data.reading import Paths
 from outcrop.data.records import Record
 from outcrop.data.steps.step import Tools
 from outcrop.models.token_counting import token_counter
+from outcrop.workflows.describe_data import REPORT, write_card
+from outcrop.workflows.prepared_card import prepared_card
 from outcrop.workflows.run_folder import RUN, STAGES, run_folder
 
 STATE = "state.json"
@@ -31,14 +34,15 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """A finished preparation: its folder, and the account that stands in its preparation.json."""
+    """A finished preparation: its folder, the account that stands in its preparation.json, and the report in it."""
 
     folder: Path
     account: Mapping[str, Any]
+    report: Path | None
 
     def as_dict(self) -> dict[str, Any]:
         """The account as JSON-ready fields."""
-        return {"folder": str(self.folder), **self.account}
+        return {"folder": str(self.folder), "report": str(self.report) if self.report else None, **self.account}
 
 
 def prepare(
@@ -54,7 +58,9 @@ def prepare(
     workers: int | None = None,
     runner: str = "local",
     listener: Listener = ignore,
+    provenance: Provenance | None = None,
     *,
+    report: bool = True,
     overwrite: bool = False,
     resume: bool = False,
 ) -> PrepareResult:
@@ -62,8 +68,9 @@ def prepare(
 
     steps: names in order; settings: parameters by step and name, which win over those of `recipe`, a TOML file;
     sources: what to call where a setting came from; predicates: functions of a module, for the step filter;
-    workers: processes; runner: local, or ray for Ray Data; the bytes of the result depend on neither. With resume an
-    unfinished preparation goes on.
+    workers: processes; runner: local, or ray for Ray Data; the bytes of the result depend on neither. provenance: as
+    stated, for the card, which is written with the report unless `report` is false. With resume an unfinished
+    preparation goes on.
     Raises UsageError for unknown steps, parameters and files, and DataError for files that cannot be used.
     """
     made = chain(steps, settings, Path(recipe) if recipe else None, sources)
@@ -82,13 +89,17 @@ def prepare(
         try:
             with RUNNERS.load(runner)(workers or threads()) as pool:
                 run = Run(inputs, made, stages, pool, tools, listener)
-                written = output.write(run, run.run(), partial, mapping)
+                stage = run.run()
+                written = output.write(run, stage, partial, mapping)
         except UserError:
             # Rows or parameters have to change, and then no shard can be used again.
             shutil.rmtree(stages)
             raise
         account = output.write_account(run, written, partial, {"inputs": facts["inputs"], "mapping": facts["mapping"]})
-    return PrepareResult(Path(to), account)
+        if report:
+            stated = provenance or Provenance(name_of(facts["inputs"][0]["file"]))
+            write_card(prepared_card(stage, written, account, partial, stated, listener), partial)
+    return PrepareResult(Path(to), account, Path(to) / REPORT if report else None)
 
 
 def _read_by_steps(made: Chain) -> list[Path]:

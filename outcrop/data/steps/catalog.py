@@ -15,9 +15,10 @@ STEPS: Catalog[type[Step[Any]]] = Catalog(
         "enrich": f"{HERE}.enrich:Enrich",
         "clean": f"{HERE}.clean:Clean",
         "filter": f"{HERE}.filter:Filter",
-        "dedupe": f"{HERE}.dedupe:Dedupe",
+        # References hold what is masked later; what is masked may have become equal.
         "decontaminate": f"{HERE}.decontaminate:Decontaminate",
         "anonymise": f"{HERE}.anonymise:Anonymise",
+        "dedupe": f"{HERE}.dedupe:Dedupe",
         "split": f"{HERE}.split:Split",
         "mix": f"{HERE}.mix:Mix",
     },

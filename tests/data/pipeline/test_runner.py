@@ -64,6 +64,7 @@ def test_every_row_is_kept_or_dropped_with_a_reason(data: list[str], tmp_path: P
     written = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
     assert len(written) == clean["kept"]
     assert written[5]["prompt"] == "two spaces"
+    assert {"report.html", "card.md", "card.json"} < {path.name for path in (tmp_path / "out").iterdir()}
     assert not (tmp_path / "out" / "run").exists()
     assert not (tmp_path / "out.partial").exists()
 
