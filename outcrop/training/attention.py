@@ -19,6 +19,7 @@ from outcrop.training.layout import Attention, HeadTables
 WIDEST_FLASH_HEAD = 256
 
 
+@torch.compiler.disable
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, attention: Attention) -> Tensor:
     """Causal attention within each document of a flat batch: q [T, H, D], k, v [T, K, D] → [T, H, D]."""
     if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) and _flash_width(q.shape[2]):

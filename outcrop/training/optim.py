@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from outcrop.training.muon import BatchedMuon
 from outcrop.training.weights import FlatWeights
 
 PIECE = 1 << 21
@@ -44,7 +45,7 @@ class Optimizer:
         self.adamw = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, beta2), fused=True)
         self.optimizers: list[torch.optim.Optimizer] = [self.adamw]
         if matrices:
-            self.muon = torch.optim.Muon(
+            self.muon = (BatchedMuon if self.at_once else torch.optim.Muon)(
                 matrices, lr=0.0, weight_decay=weight_decay, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw"
             )
             self.optimizers.append(self.muon)

@@ -14,13 +14,13 @@ pretrain() { # name shape steps rate
     [ -e "$out/$1/outcrop.json" ] || outcrop pretrain --from-scratch "$here/$2.toml" --tokenizer $out/tokenizer \
         --data "$out/corpus/train.jsonl.gz" --data "$out/instructions/text.jsonl.gz" \
         --validation "$out/corpus/held-back.jsonl.gz" --map text=text --max-length 512 --epochs 100 \
-        --batch-size "${BATCH:-128}" --max-steps "$3" --learning-rate "$4" --evaluations-per-epoch 4 \
+        --batch-size "${BATCH:-128}" --max-steps "$3" --learning-rate "$4" --evaluations-per-epoch 2 \
         --early-stopping-patience 100 --checkpoint-minutes 1 --to "$out/$1" $(resumed "$out/$1")
 }
 instruct() { # name base rate
     [ -e "$out/$1/outcrop.json" ] || outcrop tune --base "$out/$2" --data "$out/instructions/chat.jsonl.gz" \
         --data "$out/instructions/plain.jsonl.gz" --data "$out/instructions/general.jsonl.gz" \
-        --validation "$out/instructions/validation.jsonl.gz" --epochs "${EPOCHS:-3}" --batch-size 64 \
+        --validation "$out/instructions/validation.jsonl.gz" --epochs "${EPOCHS:-2}" --batch-size 64 \
         --learning-rate "$3" --max-length 1024 --over-long drop --select-by validation_loss \
         --evaluations-per-epoch 4 --early-stopping-patience 100 --to "$out/$1" $(resumed "$out/$1")
 }
@@ -35,11 +35,11 @@ if wanted texts "${2:-}"; then
         $out/corpus/train.jsonl.gz $out/instructions/text.jsonl.gz
 fi
 if wanted s "${2:-}"; then
-    pretrain small small "${STEPS_S:-6000}" 1e-2
+    pretrain small small "${STEPS_S:-4000}" 1e-2
     instruct small-instruct small 1e-3
 fi
 if wanted l "${2:-}"; then
-    pretrain large large "${STEPS_L:-4500}" 7e-3
+    pretrain large large "${STEPS_L:-4200}" 7e-3
     instruct large-instruct large 5e-4
 fi
 if wanted install "${2:-}"; then
