@@ -53,6 +53,10 @@ RedactOption = Annotated[
     bool, typer.Option("--redact-logs", help="Mask personal data and secrets in invocation logs. Needs anonymise.")
 ]
 
+IdentityOption = Annotated[
+    bool, typer.Option("--identity", help="Answer STS and IAM, too: who asks, and roles that are kept without effect.")
+]
+
 
 def serve(
     *,
@@ -69,6 +73,7 @@ def serve(
     allow: AllowOption = None,
     no_controller: ControllerOption = False,
     redact_logs: RedactOption = False,
+    identity: IdentityOption = False,
     output: OutputOption = "text",
 ) -> None:
     """Serve Bedrock's API on this machine: unmodified boto3 and the AWS CLI train, deploy and invoke here.
@@ -81,7 +86,7 @@ def serve(
             "private_key": str(private_key or ""), "allowed_hosts": tuple(allow_host or ()), "region": region,
             "catalog": str(catalog or ""), "models": tuple(model or ()), "s3_endpoint": s3_endpoint,
             "allowed_locations": tuple(allow or ()), "start_controller": not no_controller,
-            "redact_logs": redact_logs,
+            "redact_logs": redact_logs, "identity": identity,
         }
     )  # fmt: skip
     try:
@@ -99,7 +104,7 @@ def announce(started: Any) -> None:
     """The lines for a shell, for boto3 and the AWS CLI, and a request for curl."""
     project, account = next(iter(started.projects.items()))
     lines = [f"# Outcrop serves Bedrock's API at {started.url}", f"# project {project}, account {account}"]
-    lines += [f"export AWS_ENDPOINT_URL_{service}={started.url}" for service in ("BEDROCK", "BEDROCK_RUNTIME")]
+    lines += [f"export AWS_ENDPOINT_URL_{service}={started.url}" for service in started.services]
     lines += [f"export AWS_REGION={started.region} AWS_DEFAULT_REGION={started.region}"]
     lines += [f"export AWS_CA_BUNDLE={shlex.quote(started.authority)}"] if started.authority else []
     if started.keys:

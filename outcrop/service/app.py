@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anyio import CapacityLimiter
@@ -19,11 +20,13 @@ from outcrop.service.bedrock.errors import BedrockError
 from outcrop.service.bedrock.runtime.state import Runtime
 from outcrop.service.calls import Call
 from outcrop.service.guard import Guard, read_body
+from outcrop.service.identity import routes as identity
+from outcrop.service.identity.query import failed as query_failed
 from outcrop.service.log import LOGGER
 from outcrop.service.openai import routes as openai
 from outcrop.service.openai.errors import response as openai_response
 from outcrop.service.routes import MIB, Routes
-from outcrop.service.signature import SignedRequest
+from outcrop.service.signature import SERVICE, SignedRequest
 from outcrop.service.state import Service
 from outcrop.store.projects import Project
 
@@ -36,7 +39,8 @@ NOBODY = Caller(Project("", "", ""), "")
 def routes(service: Service) -> Routes:
     """Every route of the server."""
     body_bytes = service.spec.body_mib * MIB
-    return Routes((*operation.routes(), *operations.routes(body_bytes), *openai.routes(body_bytes)))
+    further = identity.routes() if service.spec.identity else ()
+    return Routes((*operation.routes(), *operations.routes(body_bytes), *openai.routes(body_bytes), *further))
 
 
 @dataclass
@@ -114,23 +118,28 @@ class App:
         claim = None if is_open else claim_of(headers)
         body = await read_body(request, match.route.body_bytes if match else MIB)
         if claim is not None:
-            account.caller = await self._caller(claim, SignedRequest(request.method, raw_path, query, headers, body))
+            signed = SignedRequest(request.method, raw_path, query, headers, body)
+            account.caller = await self._caller(claim, signed, match.route.services if match else (SERVICE,))
         if match is None:
             text = f"There is no operation {request.method} {raw_path[:200]}. Identifiers in paths are percent-encoded."
             raise BedrockError("UnknownOperationException", text)
         call = Call(self.service, account.caller, request, account.request_id, match.labels, query, dict(headers), body)
         return await match.route.endpoint(call)
 
-    async def _caller(self, claim: Claim, request: SignedRequest) -> Caller:
+    async def _caller(self, claim: Claim, request: SignedRequest, services: Sequence[str]) -> Caller:
         authenticator = self.service.authenticator
         if authenticator.is_quick(claim):
-            return authenticator.check(claim, request)
-        return await run_sync(authenticator.check, claim, request, limiter=self._key_lookups)
+            return authenticator.check(claim, request, services)
+        return await run_sync(authenticator.check, claim, request, services, limiter=self._key_lookups)
 
     def _failed(self, error: Exception, account: Account, path: str) -> Response:
         account.error = errors.translated(error)
         account.fault = error if account.error.status == 500 else None
-        return openai_response(account.error) if path.startswith(openai.PREFIXES) else errors.response(account.error)
+        if path.startswith(openai.PREFIXES):
+            return openai_response(account.error)
+        if path == identity.PATH and self.service.spec.identity:
+            return query_failed(account.error, account.request_id)
+        return errors.response(account.error)
 
     def _tell(self, account: Account) -> None:
         seconds = time.perf_counter() - account.began

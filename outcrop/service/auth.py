@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from outcrop.service.bedrock.errors import BedrockError
 from outcrop.service.keys import Keys, bearer_id
-from outcrop.service.signature import Replays, Scope, SignedRequest, read_scope, verify
+from outcrop.service.signature import SERVICE, Replays, Scope, SignedRequest, read_scope, verify
 from outcrop.store.projects import Project
 
 READS = ("GET", "HEAD")
@@ -60,8 +60,11 @@ class Authenticator:
         """Whether a claim can be checked without asking the database."""
         return self._keys.is_known(claim.key_id)
 
-    def check(self, claim: Claim, request: SignedRequest) -> Caller:
-        """Who sent this. Raises the exceptions that AWS answers wrong keys and signatures with."""
+    def check(self, claim: Claim, request: SignedRequest, services: Sequence[str] = (SERVICE,)) -> Caller:
+        """Who sent this. services: what its signature may be scoped to.
+
+        Raises the exceptions that AWS answers wrong keys and signatures with.
+        """
         if isinstance(claim.proof, str):
             row = self._keys.bearer(claim.proof)
             if row is None:
@@ -73,7 +76,8 @@ class Authenticator:
             text = "The security token included in the request is invalid."
             raise BedrockError("UnrecognizedClientException", text)
         row, secret = found
-        verify(request, claim.proof, secret, self._clock())
+        service = claim.proof.service if claim.proof.service in services else services[0]
+        verify(request, claim.proof, secret, self._clock(), service)
         if request.method not in READS and not request.path.startswith(ASKED):
             self._replays.check(claim.proof.signature)
         return Caller(row.project, row.id)

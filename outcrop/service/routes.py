@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from outcrop.service.bedrock.errors import BedrockError
 from outcrop.service.calls import Endpoint
+from outcrop.service.signature import SERVICE
 
 LABEL = re.compile(r"\{(\w+)\}")
 MIB = 1 << 20
@@ -17,7 +18,8 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Route:
-    """A path with labels in braces. name: of its operation; open: answered without a key; body_bytes: longest body."""
+    """A path with labels in braces. name: of its operation; open: answered without a key; body_bytes: longest body;
+    services: what a signature may be scoped to."""
 
     method: str
     path: str
@@ -25,6 +27,7 @@ class Route:
     endpoint: Endpoint
     open: bool = False
     body_bytes: int = MIB
+    services: tuple[str, ...] = (SERVICE,)
 
 
 class Match(NamedTuple):

@@ -21,6 +21,7 @@ from outcrop.service.state import Service
 from outcrop.service.tls import Certificate, loopback_certificate
 
 DEFAULT_PROJECT = "default"
+BEDROCK, IDENTITY = ("BEDROCK", "BEDROCK_RUNTIME"), ("STS", "IAM")
 KEEP_ALIVE_S = 75
 MOST_CONNECTIONS = 1024
 
@@ -28,7 +29,8 @@ MOST_CONNECTIONS = 1024
 @dataclass(frozen=True)
 class Started:
     """A server that listens. authority: the file that clients must trust, empty without our own certificate;
-    keys: made at the first start and shown now only; projects: name → account."""
+    keys: made at the first start and shown now only; projects: name → account; services: of AWS, as SDKs name them in
+    variables."""
 
     url: str
     region: str
@@ -36,6 +38,7 @@ class Started:
     keys: dict[str, str] | None
     projects: dict[str, str]
     operations: int
+    services: tuple[str, ...] = BEDROCK
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -131,4 +134,5 @@ def _started(
         }  # fmt: skip
     projects = {project.name: project.account for project in service.projects.all()}
     authority = str(certificate.authority) if is_ours and certificate else ""
-    return Started(url, service.spec.region, authority, shown_keys, projects, operations)
+    services = (*BEDROCK, *IDENTITY) if service.spec.identity else BEDROCK
+    return Started(url, service.spec.region, authority, shown_keys, projects, operations, services)

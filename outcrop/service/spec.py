@@ -25,6 +25,7 @@ class ServeSpec(Spec):
     s3_endpoint: str = parameter("", "URL of the S3 server for s3://; without it, buckets are folders")
     allowed_locations: tuple[str, ...] = parameter((), "s3:// prefixes and folders that jobs may read and write")
     start_controller: bool = parameter(True, "start the controller of jobs if none runs")
+    identity: bool = parameter(False, "answer STS and IAM, too: who asks, and roles that are kept without effect")
     body_mib: int = parameter(25, "longest request body", unit="MiB", ge=1, le=1024)
     redact_logs: bool = parameter(False, "mask personal data and secrets in invocation logs")
     drain_s: float = parameter(30.0, "time for open requests when the server ends", unit="seconds", ge=0)

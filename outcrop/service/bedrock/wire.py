@@ -216,9 +216,9 @@ def _to_json(shape: Any, value: Any) -> Any:
         return [_to_json(shape.member, part) for part in value]
     if kind == "map":
         return {key: _to_json(shape.value, part) for key, part in value.items()}
-    return _moment(value) if kind == "timestamp" else value
+    return moment(value) if kind == "timestamp" else value
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
     """ISO 8601 with milliseconds, as Bedrock writes times."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
