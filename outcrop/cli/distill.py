@@ -88,6 +88,13 @@ InstructionOption = Annotated[
         help="A system message for a remote teacher; students learn to do without it.",
     ),
 ]
+LongestOption = Annotated[
+    int | None,
+    typer.Option(
+        "--longest-answer", metavar="TOKENS", min=1, rich_help_panel=PANEL,
+        help="Of an answer of the teacher, where answers are no closed set. Default: as the rows' own, or 256.",
+    ),
+]
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -121,6 +128,7 @@ def distill(
     trim: TrimOption = True,
     objective: ObjectiveOption = None,
     instruction: InstructionOption = "",
+    longest_answer: LongestOption = None,
     remote: RemoteOption = None,
     validation: ValidationOption = None,
     test: TestOption = None,
@@ -145,6 +153,7 @@ def distill(
         "distill", output, verbose, detach=detach,
         teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
         relabel=relabel, trim=trim, objective=_pairs("--objective", objective), instruction=instruction,
+        longest_answer=longest_answer,
         remote=_pairs("--remote", remote),
         validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,

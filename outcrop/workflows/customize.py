@@ -13,6 +13,8 @@ from typing import Any, Literal
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import staged_folder, write_json
+from outcrop.data.invocation_logs import FORMAT as LOG_FORMAT
+from outcrop.data.invocation_logs import LARGE_BODIES
 from outcrop.models.fitting import fit
 from outcrop.models.folder import find_model
 from outcrop.models.loading import load_model
@@ -22,6 +24,7 @@ from outcrop.training.journal import read_journal
 from outcrop.training.scoring import score_rows, summarise
 from outcrop.training.trunk import Trunk
 from outcrop.workflows.data_report import published
+from outcrop.workflows.distill import distill
 from outcrop.workflows.fine_tune import tune
 from outcrop.workflows.pretrain import pretrain
 from outcrop.workflows.records import Source, read_rows
@@ -40,6 +43,8 @@ METRICS = {
 }
 """Where Bedrock's clients look for the files of a run."""
 PUBLISHING = "Writing the results"
+ANY_SPEED = 0.001
+"""Times the teacher's speed."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +66,23 @@ def customize(
     base: str,
     to: str,
     *,
-    kind: Literal["tune", "pretrain"],
+    kind: Literal["tune", "pretrain", "distill"],
     training: str,
     validation: Sequence[str] = (),
     output: str,
     places: Mapping[str, Any],
     method: str = "",
     settings: Mapping[str, Any] | None = None,
+    distillation: Mapping[str, Any] | None = None,
     listener: Listener = ignore,
 ) -> CustomizeResult:
-    """Fetch the data, tune or pretrain `base` on them, write metrics and weights below `output`, and make `to` of it.
+    """Fetch the data, tune, pretrain or teach `base` on them, write metrics and weights below `output`, and make `to`
+    of it.
 
-    training, validation, output: URIs within `places`, the fields of a PlacesSpec. A job that was interrupted goes on
-    where it was. Raises what `tune` and `pretrain` raise, in terms of the URIs; problems of the data are also written
-    below `output`, all of them.
+    training, validation, output: URIs within `places`, the fields of a PlacesSpec; distillation: of the kind distill,
+    the teacher, longest_answer, relabel, and whether training is of invocation logs, with filters in where. A job that
+    was interrupted goes on where it was. Raises what the verb of its kind raises, in terms of the URIs; problems of the
+    data are also written below `output`, all of them.
     """
     store, work = Places(PlacesSpec.parse(places)), Path(f"{to}.work")
     listener({"event": "stage", "title": "Fetching the data"})
@@ -82,7 +90,11 @@ def customize(
     model = work / "model"
     try:
         if not is_of_job(model, JOB.get()):
-            _trained(kind, base, model, sources, _settings(base, kind, method, settings or {}), listener)
+            chosen = _settings(base, kind, method, settings or {})
+            if distillation is None:
+                _trained(kind, base, model, sources, chosen, listener)
+            else:
+                _taught(base, model, sources, chosen, distillation, listener)
         losses = _validation_losses(kind, model, sources[1:])
     except DataError as error:
         names = dict(zip(map(str, sources), [training, *validation], strict=True))
@@ -103,13 +115,15 @@ def _fetched(store: Places, uris: Sequence[str], target: Path) -> list[Path]:
                     raise UsageError(f"There is nothing at {uri}.", "Put the data there.")
                 (scratch / str(number)).mkdir()
                 for file in files:
+                    if LARGE_BODIES in file.name.split("/")[:-1]:  # of invocation logs: of no use without their records
+                        continue
                     name = file.name.replace("/", "-") or uri.rstrip("/").rpartition("/")[2]
                     store.fetch(uri, file.name, scratch / str(number) / name)
     return [next(iter(folder.iterdir())) if len(list(folder.iterdir())) == 1 else folder for folder in folders]
 
 
 def _settings(base: str, kind: str, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    if "method" in given or kind == "pretrain":
+    if "method" in given or kind != "tune":
         return dict(given)
     return {"method": method or ("full" if find_model(base).root.parameters <= SMALL else "lora"), **given}
 
@@ -121,6 +135,24 @@ def _trained(
     data, *validation = (str(source) for source in sources)
     said = dict.fromkeys(settings, "hyperParameters")
     verb(base, [data], str(model), validation=validation, settings=settings, sources=said, listener=listener)
+
+
+def _taught(
+    student: str,
+    model: Path,
+    sources: Sequence[Path],
+    settings: Mapping[str, Any],
+    distillation: Mapping[str, Any],
+    listener: Listener,
+) -> None:
+    """The student was chosen by whoever asked: it is trained however fast it is, and the report tells how fast."""
+    data, *validation = (str(source) for source in sources)
+    distill(
+        distillation["teacher"], [data], str(model), students=[student], faster=ANY_SPEED, validation=validation,
+        relabel=distillation["relabel"], longest_answer=distillation["longest_answer"],
+        format=LOG_FORMAT if distillation["from_logs"] else "", where=distillation["where"], settings=settings,
+        sources=dict.fromkeys(settings, "hyperParameters"), listener=listener,
+    )  # fmt: skip
 
 
 def _validation_losses(kind: str, model: Path, validation: Sequence[Path]) -> tuple[float, ...]:
@@ -157,7 +189,7 @@ def _finished(model: Path, to: Path, work: Path, losses: tuple[float, ...]) -> C
     """Write the result, and put the model where it is served from: from then on the job has succeeded."""
     told = json.loads((model / RESULT).read_text("utf-8"))
     steps = [event for event in read_journal(model / RUN / "journal.jsonl") if event["event"] == "step"]
-    result = CustomizeResult(str(to), told["steps"], told["minutes"], steps[-1]["loss"], losses)
+    result = CustomizeResult(str(to), steps[-1]["step"], told["minutes"], steps[-1]["loss"], losses)
     write_json(model / RESULT, {**told, **result.as_dict()})
     os.replace(model, to)
     shutil.rmtree(work)

@@ -83,6 +83,7 @@ def distill(
     relabel: bool = False,
     trim: bool = True,
     instruction: str = "",
+    longest_answer: int | None = None,
     objective: Mapping[str, Any] | None = None,
     remote: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -102,7 +103,8 @@ def distill(
     teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
     relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
     students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost.
-    instruction: a system message for a remote teacher; where: filters of invocation logs.
+    instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
+    answers are no closed set; where: filters of invocation logs.
     objective, remote: fields of DistillationSpec and RemoteSpec.
     Raises UserErrors for what the user can mend, before training; nothing is left at `to` unless all went well.
     """
@@ -122,7 +124,7 @@ def distill(
             source, validation, test, folder, listener, seed=asked.spec.seed, known_labels=models.known_labels,
             validation_share=asked.spec.eval_percentage / 100,
         )  # fmt: skip
-        longest = _longest(models.reader, lessons)
+        longest = _longest(models.reader, lessons, longest_answer)
         lessons = usable(lessons, models.readers, asked.context(models), longest, listener, drop=drop_bad_rows)
         learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
                         seed=asked.spec.seed, listener=listener)  # fmt: skip
@@ -279,10 +281,10 @@ class _Job:
         write_atomic(self.folder / TEACHER_ROWS, "".join(line_of(lesson.answered) for lesson in learnt.course.train))
 
 
-def _longest(reader: LoadedModel, lessons: Lessons) -> int:
+def _longest(reader: LoadedModel, lessons: Lessons, wanted: int | None) -> int:
     """Tokens that an answer may have."""
     if lessons.labels:
         return longest_label(reader, lessons.labels)
     rows = [*lessons.train, *lessons.validation, *lessons.test]
     own = [len(reader.renderer.answer(row, answer_text(row))) for row in rows if has_answer(row)]
-    return max(own, default=min(LONGEST_ANSWER, reader.context // 2))
+    return max(own, default=min(LONGEST_ANSWER, reader.context // 2)) if wanted is None else max([wanted, *own])

@@ -9,6 +9,8 @@ from typing import Any
 
 from botocore.utils import parse_timestamp
 
+from outcrop.service.bedrock.constraints import WIDER
+
 COMMON = {
     "AccessDeniedException", "ValidationException", "ThrottlingException", "UnrecognizedClientException",
     "InvalidSignatureException", "UnknownOperationException",
@@ -75,7 +77,8 @@ def _text(shape: Any, value: str, path: str) -> Iterator[str]:
     allowed, pattern = shape.metadata.get("enum"), shape.metadata.get("pattern")
     if allowed and value not in allowed:
         yield f"{path}: {value} is none of {allowed}"
-    if pattern and shape.name != "S3Uri" and not re.fullmatch(pattern, value):
+    is_wider = shape.name in WIDER and re.fullmatch(WIDER[shape.name], value)
+    if pattern and shape.name != "S3Uri" and not is_wider and not re.fullmatch(pattern, value):
         yield f"{path}: {value} is not of the form {pattern}"
     if not shape.metadata.get("min", 0) <= len(value) <= shape.metadata.get("max", len(value)):
         yield f"{path}: {len(value)} characters"

@@ -23,9 +23,14 @@ LOCATIONS = ("S3Uri", "S3UriFolder")
 
 OWN_MODEL = r"arn:aws:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:(custom|imported|provisioned)-model/[a-z0-9.:/-]{12,140}"
 WIDER = dict.fromkeys(
-    ("ModelId", "EvaluationBedrockModelIdentifier", "ConversationalModelId", "InvokeModelIdentifier"), OWN_MODEL
+    (
+        "ModelId", "EvaluationBedrockModelIdentifier", "ConversationalModelId", "InvokeModelIdentifier",
+        "TeacherModelIdentifier",
+    ),
+    OWN_MODEL,
 )
-"""Shape → another pattern that is good, too: the runtime, batch inference and evaluation take every model here."""
+"""Shape → another pattern that is good, too: the runtime, batch inference, evaluation and distillation take every
+model here."""
 
 
 def problems(shape: Any, value: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from outcrop.core.errors import DataError, OutcropError, UsageError
 from outcrop.data.problems import Problems
+from outcrop.data.prompts import read_prompts
 from outcrop.data.reading import read
 from outcrop.jobs.queue import Queue
 from outcrop.service.bedrock.failures import failure_message
@@ -28,13 +29,15 @@ MOST_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Look:
-    """Which files a job will read, and where its results go. model_id: of the model that it is to make."""
+    """Which files a job will read, and where its results go. model_id: of the model that it is to make; prompts: rows
+    may lack an answer."""
 
     resource: Resource
     places: PlacesSpec
     uris: Sequence[str]
     output: str
     model_id: str
+    prompts: bool = False
 
 
 class EarlyChecks:
@@ -78,7 +81,7 @@ class EarlyChecks:
             store.fetch(uri, file.name, target)
             names[str(target)] = f"{uri.rstrip('/')}/{file.name}".rstrip("/")
         problems = Problems()
-        for _ in read(list(names), None, None, problems):
+        for _ in (read_prompts if look.prompts else read)(list(names), None, None, problems):
             pass
         try:
             problems.raise_errors()

@@ -18,7 +18,7 @@ from outcrop.service.spec import ServeSpec
 BUILT_IN = Path(__file__).with_name("foundation_models.toml")
 ID = str(service_model(CONTROL).shape_for("BedrockModelId").metadata["pattern"])
 Id = Annotated[str, StringConstraints(pattern=rf"^(?:{ID})$", max_length=140)]
-Customization = Literal["FINE_TUNING", "CONTINUED_PRE_TRAINING"]
+Customization = Literal["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION"]
 
 
 class FoundationModel(Spec):
@@ -30,7 +30,7 @@ class FoundationModel(Spec):
     path: str = parameter(..., "a folder, bundled:NAME or hf:ORG/NAME")
     aliases: tuple[Id, ...] = parameter((), "further ids that lead to the same model")
     customizations: tuple[Customization, ...] = parameter(
-        ("FINE_TUNING", "CONTINUED_PRE_TRAINING"), "which kinds of customization jobs may start from it"
+        ("FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION"), "which kinds of customization jobs may start from it"
     )
     method: Literal["", "full", "lora"] = parameter("", "how FINE_TUNING trains it; empty: by its size")
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from outcrop.service.bedrock.arns import COPY_JOB, CUSTOM_MODEL
-from outcrop.service.bedrock.control.creation import New, earlier, job_request, make
+from outcrop.service.bedrock.control.creation import New, job_request, make, once
 from outcrop.service.bedrock.control.custom_models import custom_model
-from outcrop.service.bedrock.control.listing import current, listed
-from outcrop.service.bedrock.errors import conflict, invalid, not_found
+from outcrop.service.bedrock.control.durable_jobs import job_of
+from outcrop.service.bedrock.control.listing import listed
+from outcrop.service.bedrock.errors import conflict, invalid
 from outcrop.service.bedrock.registry import find, folder_of
 from outcrop.service.calls import Call
 from outcrop.store.resources import Resource
@@ -17,11 +18,9 @@ from outcrop.store.resources import Resource
 CREATE = "CreateModelCopyJob"
 
 
+@once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateModelCopyJob."""
-    before = earlier(call, CREATE, given)
-    if before is not None:
-        return before
     source = custom_model(call, given["sourceModelArn"])
     if source.status != "Active":
         raise invalid(f"The model {source.arn} is {source.status}, not Active.")
@@ -43,10 +42,7 @@ def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def get(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """GetModelCopyJob."""
-    found = find(call.service, call.project, (COPY_JOB,), given["jobArn"])
-    if found is None:
-        raise not_found(f"There is no model copy job {given['jobArn']}.")
-    return _summary(call, current(call, found))
+    return _summary(call, job_of(call, COPY_JOB, given["jobArn"]))
 
 
 def list_all(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:

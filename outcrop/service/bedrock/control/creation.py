@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from outcrop.core.ids import new_id
@@ -38,6 +39,23 @@ class New:
     def arn(self, call: Call) -> str:
         """Its ARN."""
         return arns.arn(call.service.spec.region, call.project, self.kind, self.id, self.below)
+
+
+Create = Callable[[Call, Mapping[str, Any]], Mapping[str, Any]]
+
+
+def once(operation: str) -> Callable[[Create], Create]:
+    """Of the function of a create operation: a request with a token that was answered before gets that answer again."""
+
+    def decorated(create: Create) -> Create:
+        @wraps(create)
+        def answered(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
+            before = earlier(call, operation, given)
+            return create(call, given) if before is None else before
+
+        return answered
+
+    return decorated
 
 
 def earlier(call: Call, operation: str, given: Mapping[str, Any]) -> Mapping[str, Any] | None:

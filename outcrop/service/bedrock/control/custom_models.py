@@ -12,7 +12,7 @@ from outcrop.core.ids import new_id
 from outcrop.models.folder import ADAPTER_CONFIG
 from outcrop.service.bedrock.arns import CUSTOM_MODEL, CUSTOMIZATION_JOB, DEPLOYMENT, IMPORTED_MODEL, PROVISIONED
 from outcrop.service.bedrock.control.bases import IMPORTED
-from outcrop.service.bedrock.control.creation import New, earlier, job_request, make
+from outcrop.service.bedrock.control.creation import New, job_request, make, once
 from outcrop.service.bedrock.control.listing import current, listed
 from outcrop.service.bedrock.control.sources import check_readable, places_of
 from outcrop.service.bedrock.errors import conflict, invalid, not_found
@@ -28,11 +28,9 @@ ECHOED = (
 )  # fmt: skip
 
 
+@once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateCustomModel: from a prefix with safetensors, configuration and tokenizer."""
-    before = earlier(call, CREATE, given)
-    if before is not None:
-        return before
     source = given.get("modelSourceConfig", {}).get("s3DataSource")
     if source is None:
         raise invalid("modelSourceConfig.s3DataSource must say where the model is.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from outcrop.service.bedrock.arns import DEPLOYMENT
-from outcrop.service.bedrock.control.creation import New, earlier, make
+from outcrop.service.bedrock.control.creation import New, make, once
 from outcrop.service.bedrock.control.custom_models import custom_model
 from outcrop.service.bedrock.control.listing import listed
 from outcrop.service.bedrock.errors import invalid, not_found
@@ -17,11 +17,9 @@ from outcrop.store.resources import Resource
 CREATE = "CreateCustomModelDeployment"
 
 
+@once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateCustomModelDeployment."""
-    before = earlier(call, CREATE, given)
-    if before is not None:
-        return before
     model = _active_model(call, given["modelArn"])
     body = {name: given[name] for name in ("description",) if name in given}
     deployment = New(

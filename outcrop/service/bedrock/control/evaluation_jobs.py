@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from outcrop.core.errors import UsageError
 from outcrop.core.ids import new_id
 from outcrop.evaluation.builtin import BUILTIN, BY_ROW, metric_of
 from outcrop.service.bedrock.arns import EVALUATION_JOB
-from outcrop.service.bedrock.control.creation import New, earlier, job_request, make
+from outcrop.service.bedrock.control.creation import New, job_request, make, once
+from outcrop.service.bedrock.control.durable_jobs import job_of, stop_job
 from outcrop.service.bedrock.control.listing import current, listed
 from outcrop.service.bedrock.control.sources import below, check_readable, check_writable, places_of
-from outcrop.service.bedrock.errors import conflict, invalid, not_found
+from outcrop.service.bedrock.errors import invalid
 from outcrop.service.bedrock.registry import find, resolve
 from outcrop.service.calls import Call
 from outcrop.store.resources import Resource
@@ -30,11 +30,9 @@ PARAMETERS = {
 }
 
 
+@once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateEvaluationJob."""
-    before = earlier(call, CREATE, given)
-    if before is not None:
-        return before
     datasets = _datasets(call, given)
     model, identifier, sampling = _model(call, given["inferenceConfig"])
     output = given["outputDataConfig"]["s3Uri"]
@@ -73,15 +71,7 @@ def list_all(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def stop(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """StopEvaluationJob."""
-    job = _job(call, given["jobIdentifier"])
-    if job.status != "InProgress" or job.job_id is None:
-        raise conflict(f"The job {job.arn} is {job.status}: only a job that is InProgress can be stopped.")
-    try:
-        call.service.queue.stop(job.job_id)
-    except UsageError:
-        raise conflict(f"The job {job.arn} has just ended.") from None
-    call.service.progress.of(job)
-    return {}
+    return stop_job(call, _job(call, given["jobIdentifier"]))
 
 
 def batch_delete(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,10 +156,7 @@ def _sampling(text: str) -> dict[str, Any]:
 
 
 def _job(call: Call, identifier: str) -> Resource:
-    found = find(call.service, call.project, (EVALUATION_JOB,), identifier)
-    if found is None:
-        raise not_found(f"There is no evaluation job {identifier}.")
-    return current(call, found)
+    return job_of(call, EVALUATION_JOB, identifier)
 
 
 def _summary(call: Call, job: Resource) -> dict[str, Any]:

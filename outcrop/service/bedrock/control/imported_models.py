@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from outcrop.service.bedrock.arns import IMPORT_JOB, IMPORTED_MODEL
-from outcrop.service.bedrock.control.creation import TOKEN, New, earlier, job_request, make
+from outcrop.service.bedrock.control.creation import TOKEN, New, job_request, make, once
 from outcrop.service.bedrock.control.custom_models import remove
-from outcrop.service.bedrock.control.listing import current, listed
+from outcrop.service.bedrock.control.durable_jobs import job_of
+from outcrop.service.bedrock.control.listing import listed
 from outcrop.service.bedrock.control.sources import check_readable, places_of
 from outcrop.service.bedrock.errors import conflict, invalid, not_found
 from outcrop.service.bedrock.registry import find
@@ -18,11 +19,9 @@ from outcrop.store.resources import Resource
 CREATE = "CreateModelImportJob"
 
 
+@once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateModelImportJob."""
-    before = earlier(call, CREATE, given)
-    if before is not None:
-        return before
     source = given["modelDataSource"].get("s3DataSource")
     if source is None:
         raise invalid("modelDataSource.s3DataSource must say where the model is.")
@@ -47,10 +46,7 @@ def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def get_job(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """GetModelImportJob."""
-    found = find(call.service, call.project, (IMPORT_JOB,), given["jobIdentifier"])
-    if found is None:
-        raise not_found(f"There is no model import job {given['jobIdentifier']}.")
-    job = current(call, found)
+    job = job_of(call, IMPORT_JOB, given["jobIdentifier"])
     return {
         **_summary_of_job(call, job), "roleArn": job.body.get("roleArn"), "vpcConfig": job.body.get("vpcConfig"),
         "modelDataSource": job.body["modelDataSource"], "failureMessage": job.body.get("failureMessage"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outcrop.core.errors import UsageError
 from outcrop.service.bedrock.arns import INVOCATION_JOB
-from outcrop.service.bedrock.control.creation import New, earlier, job_request, make
+from outcrop.service.bedrock.control.creation import New, job_request, make, once
+from outcrop.service.bedrock.control.durable_jobs import job_of, stop_job
 from outcrop.service.bedrock.control.listing import current, listed
 from outcrop.service.bedrock.control.sources import below, check_readable, check_writable, places_of
-from outcrop.service.bedrock.errors import conflict, invalid, not_found
-from outcrop.service.bedrock.registry import find, resolve
+from outcrop.service.bedrock.errors import invalid, not_found
+from outcrop.service.bedrock.registry import resolve
 from outcrop.service.calls import Call
 from outcrop.store.resources import Resource
 
@@ -24,11 +24,9 @@ ECHOED = (
 STOPPABLE = ("Submitted", "Validating", "Scheduled", "InProgress")
 
 
+@once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateModelInvocationJob. Any number of records is enough."""
-    before = earlier(call, CREATE, given)
-    if before is not None:
-        return before
     source, output = _locations(given)
     model = resolve(call.service, call.project, given["modelId"])
     check_readable(call, source, "inputDataConfig.s3InputDataConfig.s3Uri")
@@ -62,15 +60,7 @@ def list_all(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def stop(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """StopModelInvocationJob. What was answered by then is kept for the next job that asks the same."""
-    job = _job(call, given["jobIdentifier"])
-    if job.status not in STOPPABLE or job.job_id is None:
-        raise conflict(f"The job {job.arn} is {job.status}, so there is nothing to stop.")
-    try:
-        call.service.queue.stop(job.job_id)
-    except UsageError:
-        raise conflict(f"The job {job.arn} has just ended.") from None
-    call.service.progress.of(job)
-    return {}
+    return stop_job(call, _job(call, given["jobIdentifier"]), STOPPABLE)
 
 
 def _locations(given: Mapping[str, Any]) -> tuple[str, str]:
@@ -83,11 +73,10 @@ def _locations(given: Mapping[str, Any]) -> tuple[str, str]:
 
 def _job(call: Call, identifier: str) -> Resource:
     if identifier.startswith("arn:"):
-        found = find(call.service, call.project, (INVOCATION_JOB,), identifier)
-    else:
-        found = call.service.resources.find(call.project, [INVOCATION_JOB.name], resource_id=identifier)
+        return job_of(call, INVOCATION_JOB, identifier)
+    found = call.service.resources.find(call.project, [INVOCATION_JOB.name], resource_id=identifier)
     if found is None:
-        raise not_found(f"There is no model invocation job {identifier}.")
+        raise not_found(f"There is no {INVOCATION_JOB.words} {identifier}.")
     return current(call, found)
 
 

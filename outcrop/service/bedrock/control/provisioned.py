@@ -9,7 +9,7 @@ from anyio import from_thread
 
 from outcrop.service.bedrock.arns import PROVISIONED
 from outcrop.service.bedrock.control.bases import Base, base_of
-from outcrop.service.bedrock.control.creation import New, earlier, make
+from outcrop.service.bedrock.control.creation import New, make, once
 from outcrop.service.bedrock.control.listing import listed
 from outcrop.service.bedrock.errors import BedrockError, conflict, invalid, not_found
 from outcrop.service.bedrock.registry import find
@@ -30,11 +30,9 @@ CREATE = "CreateProvisionedModelThroughput"
 TERM_DAYS = {"OneMonth": 30, "SixMonths": 182}
 
 
+@once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateProvisionedModelThroughput. Places are held and their rate is measured in the background."""
-    before = earlier(call, CREATE, given)
-    if before is not None:
-        return before
     if given["modelUnits"] > UNITS:
         text = f"modelUnits: {given['modelUnits']} is more than the {UNITS} that a model has on this machine."
         raise BedrockError("ServiceQuotaExceededException", text)
