@@ -53,6 +53,9 @@ RedactOption = Annotated[
     bool, typer.Option("--redact-logs", help="Mask personal data and secrets in invocation logs. Needs anonymise.")
 ]
 
+LookupOption = Annotated[
+    bool, typer.Option("--lookup/--no-lookup", help="Take published answers (outcrop batch --publish) first.")
+]
 IdentityOption = Annotated[
     bool, typer.Option("--identity", help="Answer STS and IAM, too: who asks, and roles that are kept without effect.")
 ]
@@ -73,6 +76,7 @@ def serve(
     allow: AllowOption = None,
     no_controller: ControllerOption = False,
     redact_logs: RedactOption = False,
+    lookup: LookupOption = True,
     identity: IdentityOption = False,
     output: OutputOption = "text",
 ) -> None:
@@ -87,6 +91,7 @@ def serve(
             "catalog": str(catalog or ""), "models": tuple(model or ()), "s3_endpoint": s3_endpoint,
             "allowed_locations": tuple(allow or ()), "start_controller": not no_controller,
             "redact_logs": redact_logs, "identity": identity,
+            "lookup": lookup,
         }
     )  # fmt: skip
     try:

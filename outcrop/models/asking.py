@@ -48,16 +48,19 @@ def prompt_question(renderer: Renderer, folder: ModelFolder, prompt: str) -> Que
     return Question(tuple(renderer.prompt(record)), answers(folder, record))
 
 
+def turns_record(folder: ModelFolder, messages: Sequence[Message]) -> Record:
+    """Turns of a client. One turn of the user asks a model that was tuned on pairs as a prompt: it knows no turns."""
+    on_pairs = folder.card.get("kind") == "fine-tuned" and not folder.card.get("conversations")
+    is_prompt = on_pairs and [message.role for message in messages] == ["user"]
+    return asked_record(folder, messages[0].content if is_prompt else messages)
+
+
 def conversation_question(renderer: Renderer, folder: ModelFolder, messages: Sequence[Message]) -> Question:
-    """Turns of a client. One turn of the user asks a model that was tuned on pairs as a prompt: it knows no turns.
+    """The question of a client's turns, as `turns_record` reads them.
 
     An assistant's turn at the end is an answer begun: the model goes on with it. Raises DataError for special tokens.
     """
-    on_pairs = folder.card.get("kind") == "fine-tuned" and not folder.card.get("conversations")
-    if on_pairs and [message.role for message in messages] == ["user"]:
-        record = asked_record(folder, messages[0].content)
-        return Question(tuple(renderer.prompt(record)), answers=True)
-    record = asked_record(folder, messages)
+    record = turns_record(folder, messages)
     ids = renderer.prompt(record)
     if messages[-1].role != "assistant":
         return Question(tuple(ids), answers=True)

@@ -28,6 +28,7 @@ class ServeSpec(Spec):
     identity: bool = parameter(False, "answer STS and IAM, too: who asks, and roles that are kept without effect")
     body_mib: int = parameter(25, "longest request body", unit="MiB", ge=1, le=1024)
     redact_logs: bool = parameter(False, "mask personal data and secrets in invocation logs")
+    lookup: bool = parameter(True, "take answers that were published (outcrop batch --publish) instead of asking")
     drain_s: float = parameter(30.0, "time for open requests when the server ends", unit="seconds", ge=0)
 
 

@@ -24,6 +24,8 @@ VERSION = 1
 REMEDY = "Publish the table again, or delete the file."
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 SUFFIX = ".sqlite"
+PUBLISHED = "published"
+"""The folder of tables in OUTCROP_HOME."""
 
 
 class LookupEntry(NamedTuple):
@@ -97,7 +99,7 @@ class LookupTable(LocalTables):
 
 def published_folder() -> Path:
     """Where the tables are, unless somebody says otherwise."""
-    return home() / "published"
+    return home() / PUBLISHED
 
 
 def table_path(folder: Path, name: str) -> Path:

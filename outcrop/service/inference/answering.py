@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
+from outcrop.core.completions import Completion, CompletionRequest, Sampling, ScoreRequest
 from outcrop.core.engines import TokenEvent, Usage
 from outcrop.models.asking import Question, conversation_question, prompt_question
 from outcrop.models.folder import ModelFolder
@@ -65,6 +65,14 @@ async def pieces(model: Model, prepared: Prepared, seat: Seat) -> AsyncGenerator
         async with aclosing(events):  # type: ignore[type-var]  # engines give generators
             async for event in events:
                 yield progress[event.index].piece(event, model.renderer.tokenizer)
+
+
+def published_piece(renderer: Renderer, question: Question, sampling: Sampling, found: Completion) -> Piece:
+    """An answer that was published, as the one piece of an answer."""
+    usage = Usage(len(question.prompt_ids), len(question.prompt_ids), len(found.token_ids))
+    event = TokenEvent(0, found.token_ids, found.logprobs, found.text, found.top_logprobs, found.finish_reason, usage)
+    sampling = replace(sampling, stop_ids=renderer.stop_ids)
+    return _Progress(sampling, question.answers).piece(event, renderer.tokenizer)
 
 
 async def prompt_logprobs(model: Model, ids: tuple[int, ...], seat: Seat) -> tuple[float, ...]:

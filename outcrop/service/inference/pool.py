@@ -123,6 +123,10 @@ class Pool:
         """The folder of a model. Raises ModelError."""
         return (await self._folders.find(name)).folder
 
+    async def known(self, name: str) -> KnownFolder:
+        """The folder of a model, and its digest. Raises ModelError."""
+        return await self._folders.find(name)
+
     async def renderer(self, name: str) -> Renderer:
         """How a model is asked, without its weights. Raises ModelError."""
         known = await self._folders.find(name)

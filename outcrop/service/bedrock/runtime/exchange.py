@@ -32,6 +32,7 @@ class Exchange:
     """While it is entered, the model is held in memory. entry: of the log, where tokens are counted."""
 
     context: Context
+    _published: Piece | None = None
 
     def __init__(self, call: Call, found: ResolvedModel, ask: Ask, entry: Entry) -> None:
         self._runtime, self.found, self.ask, self.entry = Runtime.of(call.service), found, ask, entry
@@ -58,6 +59,10 @@ class Exchange:
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """The pieces of the answers as they come. Raises BedrockError."""
+        if self._published is not None:
+            self._count(self._published)
+            yield self._published
+            return
         try:
             async with aclosing(answering.pieces(self._model, self._prepared, self.seat)) as found:
                 async for piece in found:
@@ -91,6 +96,8 @@ class Exchange:
     async def _begin(self) -> None:
         if self.found.provisioned_arn:
             await self._runtime.provisioning.hold(self.found.provisioned_arn, self.found.path, self.found.model_units)
+        if await self._is_published():
+            return
         self._model: Model = await self._stack.enter_async_context(self._runtime.pool.use(self.found.path))
         self._prepared: Prepared = await answering.prepare(self._model, self.ask)
         ids = self._prepared.request.prompt_ids
@@ -100,6 +107,23 @@ class Exchange:
             scores = await answering.prompt_logprobs(self._model, ids, self.seat)
         texts = self._model.renderer.token_texts
         self.context = Context(self.found.asked, self._request_id, int(time.time()), self.ask, ids, texts, scores)
+
+    async def _is_published(self) -> bool:
+        """Whether the answer was found published: then no model is loaded."""
+        published, pool = self._runtime.published, self._runtime.pool
+        if published is None or not published.is_any:
+            return False
+        known, renderer = await pool.known(self.found.path), await pool.renderer(self.found.path)
+        answer = await published.find(known.digest, known.folder, renderer, self.ask)
+        if answer is None:
+            return False
+        question = await answering.rendered(renderer, known.folder, self.ask)
+        self._published = answering.published_piece(renderer, question, self.ask.sampling, answer)
+        self.entry.input_tokens = len(question.prompt_ids)
+        self.context = Context(
+            self.found.asked, self._request_id, int(time.time()), self.ask, question.prompt_ids, renderer.token_texts
+        )
+        return True
 
 
 def _milliseconds(seconds: float) -> int:

@@ -9,8 +9,10 @@ from outcrop.service.bedrock.runtime.invocation_log import InvocationLog, LogSet
 from outcrop.service.bedrock.runtime.provisioning import Provisioning
 from outcrop.service.bedrock.runtime.redaction import Redaction
 from outcrop.service.inference.pool import Pool
+from outcrop.service.inference.published import Published
 from outcrop.service.inference.reservations import Reservations
 from outcrop.service.state import Service
+from outcrop.store.lookups import PUBLISHED
 from outcrop.store.places import Places
 from outcrop.store.projects import Project
 
@@ -23,6 +25,7 @@ class Runtime:
     def __init__(self, service: Service, pool: Pool | None = None) -> None:
         self.service, self.pool = service, pool or Pool()
         self.provisioning = Provisioning(service, Reservations(self.pool))
+        self.published = Published(service.home / PUBLISHED) if service.spec.lookup else None
         self.log = InvocationLog(service.spec.region, self._log_settings)
 
     @classmethod
@@ -54,4 +57,6 @@ class Runtime:
         """Write what is left of the log, and free all models."""
         await self.provisioning.close()
         await self.log.close()
+        if self.published is not None:
+            self.published.close()
         await self.pool.close()
