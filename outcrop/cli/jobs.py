@@ -16,7 +16,9 @@ from outcrop.cli.help import Command, CommandGroup
 from outcrop.cli.options import OutputOption
 from outcrop.cli.progress import PlainProgress
 from outcrop.cli.results import figures_and_tables
+from outcrop.cli.workflows import API_VERBS
 from outcrop.core import settings
+from outcrop.core.errors import UsageError
 from outcrop.jobs import controller
 from outcrop.jobs.controller import ControllerSpec
 from outcrop.jobs.queue import Queue
@@ -116,8 +118,12 @@ def stop_job(job: JobArgument, *, output: OutputOption = "text") -> None:
 def resume_job(job: MaybeJobArgument = "", *, output: OutputOption = "text") -> None:
     """Queue a failed or stopped job again, from its last checkpoint, and start a controller if none runs."""
     queue = _queue()
-    job_id = queue.get(job).id if job else ""
-    state = queue.resume(job_id) if job else ""
+    found = queue.get(job) if job else None
+    if found is not None and found.verb in API_VERBS:
+        problem = f"Job {found.id} was made through the service, which has told its end: it cannot be resumed."
+        raise UsageError(problem, "Make it again through the API.")
+    job_id = found.id if found else ""
+    state = queue.resume(job_id) if found else ""
     started = controller.start(ControllerSpec(idle_s=IDLE_S))
     if job_id:
         _say(job_id, state, output)

@@ -17,6 +17,8 @@ Workflow = Callable[..., Any]
 
 JOB_VERBS = ("tune", "pretrain", "distill", "batch")
 """Verbs that are jobs: queued with --detach, recorded otherwise."""
+API_VERBS = ("customize", "invoke-batch", "evaluation-job", "import")
+"""Verbs that are jobs of the service: whoever made them through its API was told their end."""
 EXTRAS = {
     "psycopg": "postgres", "obstore": "s3", **dict.fromkeys(
         ("sqlalchemy", "alembic", "starlette", "uvicorn", "botocore", "cryptography", "prometheus_client"), "server"

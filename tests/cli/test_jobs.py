@@ -213,6 +213,15 @@ def test_logs_follow_until_the_end(command, queue: Queue, job_id: str) -> None:
     assert shown.rstrip().endswith("Attempt 1: stopped (stopped).")
 
 
+def test_a_job_of_the_service_is_not_resumed(command, queue: Queue) -> None:
+    made = queue.submit(JobRequest("customize", {"to": "/x"}, "/x", "/"))
+    queue.stop(made)
+    done = command("jobs", "resume", made)
+    assert done.exit_code == 2
+    assert "through the API" in " ".join(done.stderr.split())
+    assert queue.get(made).state == "stopped"
+
+
 def test_stop_and_resume(command, queue: Queue, asked_for) -> None:
     made = queue.submit(JobRequest("tune", {"to": "out"}, "out", "/"))
     assert command("jobs", "stop", made).stdout.strip() == f"Job {made} is stopped."

@@ -17,12 +17,21 @@ from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.contract
 
-PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
+PAGE, RUNTIME_PAGE = ((ROOT / "docs" / name).read_text("utf-8") for name in ("service.md", "runtime.md"))
 
 
 def _block(section: str, language: str) -> str:
-    text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return _blocks(PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0], language)
+
+
+def _blocks(text: str, language: str) -> str:
     return "".join(re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+def _python(server: TestServer, folder: Path, code: str) -> str:
+    command = [sys.executable, "-c", code]
+    environment = _environment(server, folder)
+    return subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=100).stdout
 
 
 def _environment(server: TestServer, folder: Path) -> dict[str, str]:
@@ -31,11 +40,14 @@ def _environment(server: TestServer, folder: Path) -> dict[str, str]:
 
 
 def test_boto3_as_the_page_says(world: World, tmp_path: Path) -> None:
-    environment = _environment(world.server, tmp_path)
-    command = [sys.executable, "-c", _block("boto3", "python")]
-    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=100)
-    assert done.stdout == "InProgress\n"
+    assert _python(world.server, tmp_path, _block("boto3", "python")) == "InProgress\n"
     world.client.stop_model_customization_job(jobIdentifier="intents")
+
+
+def test_models_are_asked_as_the_page_says(world: World, tmp_path: Path) -> None:
+    code = _blocks(RUNTIME_PAGE, "python")
+    assert "converse(" in code
+    assert _python(world.server, tmp_path, code).strip()
 
 
 def test_the_aws_cli_as_the_page_says(world: World, tmp_path: Path) -> None:
