@@ -27,6 +27,7 @@ def main() -> None:
     settings = {name: values for name, values in SETTINGS.items() if name in steps.split(",")}
     result = outcrop.prepare(
         rows, f"{folder}/out", steps=steps.split(","), settings=settings, workers=int(workers), overwrite=True,
+        report=steps != "dedupe",  # the peers write none
     )  # fmt: skip
     seconds = time.perf_counter() - began
     dropped = set()

@@ -1,11 +1,11 @@
 """De-duplication beside datatrove and a datasketch LSH on the same rows in one run: speed and planted copies found.
 
-    python benchmarks/preparation/run.py --peers-python PYTHON [--rows 40000] [--workers 2]
+    python benchmarks/preparation/run.py --peers-python PYTHON [--rows 40000] [--workers 2] [--rounds 3]
     python benchmarks/preparation/run.py --scale 1000000
 
-The peers have an environment of their own (pip install datatrove datasketch 'xxhash<3.6' regex
-spacy tokenizers). --sides outcrop,datatrove takes these alone, on the same rows. The second form prepares a
-million rows with the given steps and reports time and peak memory.
+The peers have an environment of their own (pip install datatrove datasketch 'xxhash<3.6' regex spacy tokenizers).
+--sides outcrop,datatrove takes these alone, on the same rows; every round runs each side once, and the median of a
+side counts. The second form prepares a million rows with the given steps and reports time and peak memory.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,8 @@ def measured(found: dict[str, Any], rows: int, planted: dict[int, tuple[int, str
     }
 
 
-def compare(rows: int, workers: int, python: str, chosen: tuple[str, ...]) -> dict[str, Any]:
-    """The chosen sides on the same rows, one after the other."""
+def compare(rows: int, workers: int, python: str, chosen: tuple[str, ...], rounds: int) -> dict[str, Any]:
+    """The chosen sides on the same rows, one after the other, round by round."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "rows.jsonl"
         planted = write(data, rows)
@@ -76,16 +78,21 @@ def compare(rows: int, workers: int, python: str, chosen: tuple[str, ...]) -> di
             for n_grams in (1, 5):
                 name = f"{side}, {'single words' if n_grams == 1 else '5 words'}, {count} worker{'s' * (count > 1)}"
                 sides[name] = [python, str(HERE / "peers.py"), side, "", "", str(count), str(n_grams)]
-        results = {}
-        for number, (name, command) in enumerate(sides.items()):
-            if not name.startswith(chosen):
-                continue
-            folder = Path(scratch) / str(number)
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in sides if name.startswith(chosen)}
+        for number, name in product(range(rounds), results):
+            folder = Path(scratch) / f"{number} {name}"
             folder.mkdir()
             places = iter((str(data), str(folder)))
-            results[name] = measured(run([part or next(places) for part in command]), rows, planted)
-            print(name, json.dumps(results[name]), flush=True)
-    return results
+            results[name].append(measured(run([part or next(places) for part in sides[name]]), rows, planted))
+            print(name, json.dumps(results[name][-1]), flush=True)
+            shutil.rmtree(folder)
+    return {name: of_rounds(found) for name, found in results.items()}
+
+
+def of_rounds(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The round with the median of processor time, and that of all rounds."""
+    ordered = sorted(found, key=lambda each: float(each["processor_seconds"]))
+    return {**ordered[(len(ordered) - 1) // 2], "rounds": [each["processor_seconds"] for each in found]}
 
 
 def scale(rows: int, workers: int, steps: str) -> dict[str, Any]:
@@ -111,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", default="")
     parser.add_argument("--rows", type=int, default=40_000)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--sides", default="outcrop,datasketch,datatrove")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scale", type=int, default=0)
@@ -129,7 +137,8 @@ def main() -> None:
         name, result = "scale.json", scale(given.scale, given.workers, given.steps)
     else:
         name, result = "beside.json", compare(
-            given.rows, given.workers, given.peers_python or sys.executable, tuple(given.sides.split(","))
+            given.rows, given.workers, given.peers_python or sys.executable, tuple(given.sides.split(",")),
+            given.rounds,
         )  # fmt: skip
     given.to.mkdir(exist_ok=True)
     machine["load_after"] = round(os.getloadavg()[0], 1)

@@ -112,12 +112,15 @@ def open_split(folder: Path) -> dict[str, Path]:
     return paths
 
 
+_dumps = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 def line_of(record: Record) -> str:
     """A record as a line of JSON in the format of its kind; a synthetic one with its mark."""
     row = SHAPES.load(FORMAT_OF[type(record)]).write(record)
     if marked(record):
         row[FIELD] = record.fields[FIELD]
-    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
+    return _dumps(row) + "\n"
 
 
 def digest_of(part: Iterable[Record]) -> str:

@@ -20,6 +20,10 @@ Mask = NDArray[np.bool_]
 Index = dict[str, tuple[str, list[int], int]]
 """Of each array its type, its shape and its place in the file."""
 
+# Made once: json.dumps and json.loads make these, or look at more, for every row.
+_dumps = json.JSONEncoder(default=str).encode
+_loads = json.JSONDecoder().raw_decode
+
 COLUMNS = "columns"
 MARK = "json"
 """The suffix of the file that is written last; its digests say that the shard is whole."""
@@ -30,16 +34,16 @@ def encode(record: Record) -> str:
     place = (record.origin.file, record.origin.line)
     fields = dict(record.fields)
     if isinstance(record, Pair):
-        return json.dumps(["p", *place, record.prompt, record.completion, fields], default=str)
+        return _dumps(("p", *place, record.prompt, record.completion, fields))
     if isinstance(record, Text):
-        return json.dumps(["t", *place, record.text, fields], default=str)
+        return _dumps(("t", *place, record.text, fields))
     turns = [[turn.role, turn.content, turn.weight] for turn in record.messages]
-    return json.dumps(["c", *place, turns, fields], default=str)
+    return _dumps(("c", *place, turns, fields))
 
 
 def decode(line: bytes) -> Record:
     """The record in a line of `encode`."""
-    kind, file, number, *content = json.loads(line.decode())
+    kind, file, number, *content = _loads(line.decode())[0]
     origin = Origin(file, number)
     if kind == "p":
         return Pair(content[0], content[1], origin, content[2])

@@ -39,7 +39,11 @@ def compared(record: Record, on: On) -> list[str]:
 
 def key_of(texts: Sequence[str]) -> int:
     """A digest of texts that is equal where they are the same after NFKC, case folding and white space."""
-    joined = "\0".join(normalise(text) for text in texts).encode("utf-8", "surrogatepass")
+    return _key_of_normalised([normalise(text) for text in texts])
+
+
+def _key_of_normalised(texts: Sequence[str]) -> int:
+    joined = "\0".join(texts).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(joined, digest_size=8).digest(), "big")
 
 
@@ -57,8 +61,11 @@ class Frame(NamedTuple):
 
     def body(self, text: str) -> str:
         """The normalised text without the frame; the whole where nothing else is in it."""
-        whole = normalise(text)
-        return whole.removeprefix(self.prefix).removesuffix(self.suffix) or whole
+        return self.cut(normalise(text))
+
+    def cut(self, normalised: str) -> str:
+        """The same of a text that is normalised already."""
+        return normalised.removeprefix(self.prefix).removesuffix(self.suffix) or normalised
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,16 @@ class MeasureAlike:
     def __call__(self, records: Sequence[Record]) -> Arrays:
         """`key`, `size` (characters) and, where near rows are looked for, bags, band keys and signatures."""
         texts = [compared(record, self.on) for record in records]
+        normalised = [[normalise(text) for text in each] for each in texts]
         columns: dict[str, NDArray[Any]] = {
-            "key": np.array([key_of(each) for each in texts], dtype=np.uint64),
+            "key": np.array([_key_of_normalised(each) for each in normalised], dtype=np.uint64),
             "size": np.array([sum(map(len, each)) for each in texts], dtype=np.int64),
         }
         if not self.keep_one_in:
             return columns
         found = []
         for field, frame in enumerate(self.frames):
-            bag = bags([frame.body(each[field]) for each in texts], self.keep_one_in)
+            bag = bags([frame.cut(each[field]) for each in normalised], self.keep_one_in)
             columns[f"words{field}"] = (bag.hashes >> np.uint64(32)).astype(np.uint32)
             columns[f"words{field}.offsets"] = bag.offsets
             columns[f"numbers{field}"] = bag.numbers
