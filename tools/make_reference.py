@@ -16,9 +16,11 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from outcrop.cli.steps import allowed
 from outcrop.core.errors import OutcropError
 from outcrop.core.spec import bounds_of, extra_of, kind_of
 from outcrop.data.defects import DEFECTS
+from outcrop.data.steps.catalog import STEPS
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.training.spec import TrainingSpec
 
@@ -120,6 +122,21 @@ An error makes its row unusable; a warning leaves the row in and says what may g
     return _page("Defects of data", intro, ("code", "severity", "meaning", "remedy"), rows)
 
 
+def steps(root: Path) -> str:
+    """The page of all steps of a preparation with their parameters."""
+    intro = """
+Source: the files in `outcrop/data/steps/`. `--set STEP.NAME=VALUE` of `outcrop data prepare`, or `NAME = VALUE` below
+`[STEP]` in a recipe. `outcrop data steps` shows the same, and for what reasons each step drops rows.
+"""
+    rows = [
+        (f"`{name}.{field}`", f"`{_literal(info.default)}`" if info.default not in (None, (), {}, "") else "",
+         allowed(info), f"{info.description}.")
+        for name in STEPS
+        for field, info in STEPS.load(name).spec_type.model_fields.items()
+    ]  # fmt: skip
+    return _page("Steps of a preparation", intro, ("parameter", "default", "allowed", "meaning"), rows)
+
+
 def metrics(root: Path) -> str:
     """The page of all metrics, with direction, range and source."""
     intro = """
@@ -169,6 +186,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "docs/reference/hyperparameters.md": hyperparameters,
     "docs/reference/defects.md": defects,
     "docs/reference/metrics.md": metrics,
+    "docs/reference/steps.md": steps,
     "docs/errors.md": errors,
 }
 """Each derived page and what makes it."""

@@ -30,6 +30,7 @@ from outcrop.cli.options import (
 from outcrop.cli.prepare import prepare_files
 from outcrop.cli.progress import progress
 from outcrop.cli.results import figures_and_tables
+from outcrop.cli.steps import show_steps
 from outcrop.cli.synthesise import synthesise_rows
 from outcrop.cli.workflows import load
 from outcrop.core.errors import UsageError
@@ -77,6 +78,7 @@ ShareOption = Annotated[float, typer.Option(min=0, max=0.99, help="Share of the 
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, help="Check, prepare, split and look at records.")
 app.command("prepare", cls=Command)(prepare_files)
+app.command("steps", cls=Command)(show_steps)
 app.command("synthesise", cls=Command)(synthesise_rows)
 app.command("anonymise", cls=Command)(anonymise_files)
 app.command("restore", cls=Command)(restore_file)

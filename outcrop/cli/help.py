@@ -88,11 +88,16 @@ def _command_entry(command: Any) -> Entry:
     return Text(command.name, "bold cyan"), Text("".join(summary))
 
 
+def _type_name(shown: str) -> str:
+    """A type as help pages write values: "<int range>" and "<list[str]>" are a number and a text to people."""
+    return "N" if "range" in shown else "TEXT" if "list[str]" in shown or shown == "<str>" else shown
+
+
 def _parameter_entry(parameter: Any, context: Any) -> Entry:
     is_flag = getattr(parameter, "is_flag", False)
     flag = ", ".join(parameter.opts) if parameter.param_type_name == "option" else ""
     flag = flag.replace("--", "--[no-]", 1) if getattr(parameter, "secondary_opts", None) else flag
-    value = "" if is_flag else parameter.metavar or parameter.display_type(context)
+    value = "" if is_flag else parameter.metavar or _type_name(parameter.display_type(context))
     name = Text.assemble((flag, "bold cyan"), " " if flag and value else "", (value, "cyan"))
     meaning, _, facts = (parameter.help or "").partition("\n")
     default = parameter.default

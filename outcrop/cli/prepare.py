@@ -60,7 +60,7 @@ SetOption = Annotated[
         "--set",
         metavar="STEP.NAME=VALUE",
         rich_help_panel=CHAIN,
-        help="A parameter of a step; wins over --recipe. Repeatable.",
+        help="A parameter of a step; wins over --recipe. Repeatable. All: outcrop data steps.",
     ),
 ]
 AgainstOption = Annotated[

@@ -258,7 +258,7 @@ class _Draw:
                     f"A {PARTS[part]} part of {wanted:,} of {len(self.table.component):,} rows cannot be made: rows "
                     f"that stay together form {len(self.part):,} clusters, the largest of "
                     f"{int(self.table.size.max()):,} rows.",
-                    "Add rows that differ, or ask for other shares.",
+                    "Add rows that differ, de-duplicate them, group by a finer field, or ask for other shares.",
                 )
 
     def _free(self, condition: NDArray[np.bool_]) -> Codes:

@@ -18,6 +18,7 @@ CONTROL_TOKENS = re.compile(
 
 PERSONAL = {
     "pattern:email": "pii-email",
+    "pattern:spoken-email": "pii-email",
     "pattern:phone": "pii-phone",
     "pattern:card": "pii-card",
     "pattern:iban": "pii-iban",

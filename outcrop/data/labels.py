@@ -37,12 +37,17 @@ class LabelCounter:
         """Where each label occurs first: row and field."""
         self.origins: dict[str, Origins] = {}
         """Every row of each label."""
+        self.padded: dict[str, Origins] = {}
+        """The rows of each label that have white space around it."""
 
     def add(self, record: Record) -> None:
         """Count the answer of one record."""
         if self._open:
             return
-        answer = answer_text(record).strip()
+        given = answer_text(record)
+        answer = given.strip()
+        if given != answer:
+            self.padded.setdefault(answer, Origins()).append(record.origin)
         self._counts[answer] += 1
         self.first.setdefault(answer, (record.origin, parts(record)[-1].field))
         self.origins.setdefault(answer, Origins()).append(record.origin)
@@ -51,6 +56,20 @@ class LabelCounter:
             self._counts.clear()
             self.first.clear()
             self.origins.clear()
+            self.padded.clear()
+
+    def uneven(self) -> dict[str, list[Origin]]:
+        """The rows of each label that have white space around it where most have none, or none where most have some."""
+        found = {}
+        for label, padded in self.padded.items():
+            every = self.origins[label]
+            if len(padded) < len(every):
+                few = [padded[row] for row in range(len(padded))]
+                if 2 * len(padded) > len(every):
+                    with_space = set(few)
+                    few = [every[row] for row in range(len(every)) if every[row] not in with_space]
+                found[label] = few
+        return found
 
     def counts(self) -> dict[str, int] | None:
         """Rows per label, by label; None where the answers are not labels."""

@@ -22,9 +22,11 @@ from outcrop.data.words import bags
 
 How = Literal["paraphrase", "answer"]
 
+BROKEN = "\ufffd"
 REASONS = {
     "cut-off": "the model did not come to an end within the tokens that it had",
     "empty": "the model wrote nothing",
+    "broken-characters": "the model wrote bytes that are no characters",
     "same-as-source": "the model wrote the text that it was given",
     "repeats": "the text is that of another row, given or made",
     "other-numbers": "a paraphrase in which numbers are missing, new or changed",
@@ -145,6 +147,8 @@ class Judge:
             return "cut-off"
         if not text.strip():
             return "empty"
+        if BROKEN in text and BROKEN not in source:
+            return "broken-characters"
         if normalise(text) == normalise(source):
             return "same-as-source"
         if self._spec.how == "answer":

@@ -214,7 +214,11 @@ def _check_labels(
 
 
 def _check_spellings(counts: Mapping[str, int], labels: LabelCounter, problems: Problems) -> None:
-    """Report every row whose label is another label, spelt otherwise."""
+    """Report every row whose label is another label, spelt otherwise or with white space where most have none."""
+    for label, rows in labels.uneven().items():
+        for origin in rows:
+            message = f"{label!r} has white space around it in some of its {counts[label]:,} rows; here not as in most"
+            problems.add("label-variant", origin, message, labels.first[label][1])
     for label, usual in variants(counts):
         origins = labels.origins[label]
         for index in range(len(origins)):

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from outcrop.cli.app import app
+from outcrop.data.steps.catalog import STEPS
 from tests.data.corpus import prompts, rows, write_jsonl
 
 MAP = ("--map", "prompt=text,completion=label")
@@ -35,6 +36,17 @@ def test_clean_data_ends_with_0(labelled: Path) -> None:
     assert "files: 1, usable rows: 64" in done.stdout
     assert "labels: no 32, yes 32" in done.stdout
     assert "0 errors" in done.stdout
+
+
+def test_steps_are_shown_with_their_parameters() -> None:
+    done = outcrop("steps", "dedupe", "split")
+    assert done.exit_code == 0
+    for word in ("dedupe.near", "0.75", "exact-duplicate", "split.time_by", "in the default chain"):
+        assert word in done.stdout
+    assert "clean" not in done.stdout
+    listed = json.loads(outcrop("steps", "--output", "json").stdout)
+    assert list(listed["steps"]) == list(STEPS)
+    assert outcrop("steps", "dedup").exit_code == 2
 
 
 def test_errors_end_with_2_and_name_the_line(broken: Path) -> None:

@@ -52,6 +52,14 @@ def test_spellings_of_one_label_are_named_with_the_usual_one() -> None:
     assert variants(counts) == [Variant("Card lost", usual), Variant("card_lost", usual), Variant("fee.", "fee")]
 
 
+@pytest.mark.parametrize(("most", "few"), [("card", "card "), (" card", "card")])
+def test_labels_with_white_space_around_them_in_few_rows_are_named(most: str, few: str, tmp_path: Path) -> None:
+    rows = [{"prompt": text, "completion": ("fee", most)[row % 2]} for row, text in enumerate(prompts())]
+    rows[5]["completion"] = few
+    problems = check_data(write_jsonl(tmp_path / "rows.jsonl", rows)).problems
+    assert [(each.code, each.origin.line) for each in problems.examples()] == [("label-variant", 6)]
+
+
 def test_labels_that_a_file_lacks_or_holds_alone_are_drift() -> None:
     even = {"card": 50, "fee": 50}
     assert drifts({"a": even, "b": even}) == []

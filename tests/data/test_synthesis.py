@@ -44,6 +44,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
     ("Where might order 12 be?", True, ""),
     ("Where might order 12 be?", False, "cut-off"),
     ("  ", True, "empty"),
+    ("Where is order 12\ufffd?", True, "broken-characters"),
     ("where is  ORDER 12?", True, "same-as-source"),
     ("Where might the order be?", True, "other-numbers"),
     ("Another row with 12.", True, "repeats"),

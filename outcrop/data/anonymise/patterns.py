@@ -13,6 +13,11 @@ from outcrop.data.anonymise.findings import Finding
 EMAIL = re.compile(
     r"(?<![\w.+'-])[\w.%+&-]{1,64}(?:'[\w.%+&-]{1,64})?@(?:[^\W_][^\W_-]{0,62}(?:-+[^\W_]{1,62}){0,9}\.){1,8}[^\W\d_]{2,24}\b"
 )
+SPOKEN_EMAIL = re.compile(
+    r"(?<![\w.+'@-])[\w.+-]{1,64}(?: ?@ ?| at )[^\W_][\w-]{0,62}(?: dot [^\W\d_]{2,24}){1,3}\b", re.IGNORECASE
+)
+"""As it is said: sam@gmail dot com, sam at gmail dot com."""
+
 PHONE = re.compile(
     r"(?<![\w.+-])(?:"
     r"(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}"
@@ -45,7 +50,7 @@ Matches = Iterator[tuple[int, int]]
 
 def find(text: str) -> Iterator[Finding]:
     """Every e-mail address, phone, card and account number, AWS key, private key and JWT in the text."""
-    yield from _all(text, "email", "aws-key", "private-key", "jwt")
+    yield from _all(text, "email", "spoken-email", "aws-key", "private-key", "jwt")
     if DIGITS.search(text):
         found = list(_all(text, "card"))
         yield from found
@@ -77,6 +82,12 @@ def _spans(pattern: re.Pattern[str], accepts: Callable[[str], bool] | None = Non
         return (match.span() for match in pattern.finditer(text) if accepts is None or accepts(match.group()))
 
     return matches
+
+
+def _spoken_emails(text: str) -> Matches:
+    """Addresses as they are said; without the sign @ only where the text speaks of mail, as sites are said so too."""
+    of_mail = "mail" in text.lower()
+    return (match.span() for match in SPOKEN_EMAIL.finditer(text) if of_mail or "@" in match.group())
 
 
 def _named_cards(text: str) -> Matches:
@@ -158,6 +169,7 @@ def is_bech32(text: str) -> bool:
 
 RULES: dict[str, tuple[str, str, float, Callable[[str], Matches]]] = {
     "email": ("email", "@", 0.95, _spans(EMAIL)),
+    "spoken-email": ("email", " dot ", 0.8, _spoken_emails),
     "aws-key": ("secret", "A", 1.0, _spans(AWS_KEY)),
     "private-key": ("secret", "PRIVATE KEY", 1.0, _private_keys),
     "jwt": ("secret", "eyJ", 1.0, _spans(JWT)),

@@ -106,7 +106,10 @@ class Enrich(RowStep[EnrichSpec]):
 
     def _said(self, record: Record) -> str:
         ours, _ = self.spec.keys
-        return f"{ours} is {record.fields[ours]!r}" if ours in record.fields else f"the row has no column {ours}"
+        if ours in record.fields:
+            return f"{ours} is {record.fields[ours]!r}"
+        others = ", ".join(sorted(map(str, record.fields))) or "none"
+        return f"the row has no column {ours} beside its texts (it has: {others})"
 
     def _partner(self, record: Record) -> Mapping[str, Any] | None:
         ours, theirs = self.spec.keys

@@ -10,7 +10,8 @@ from outcrop.data.anonymise import patterns
 from outcrop.data.content import PERSONAL
 
 FOUND = [
-    ("pii-email", "eva.lund+x@mail.example.org"),
+    ("pii-email", "eva.lund+x@mail.example.org"), ("pii-email", "sam@gmail dot com"),
+    ("pii-email", "a.b@example dot co dot uk"),
     ("pii-phone", "(212) 555-0147"), ("pii-phone", "212-555-0147"), ("pii-phone", "+1 212 555 0147"),
     ("pii-phone", "+44 20 7946 0958"), ("pii-phone", "+49 (30) 901820"),
     ("pii-card", "4111 1111 1111 1111"), ("pii-card", "5500-0000-0000-0004"), ("pii-card", "340000000000009"),
@@ -39,13 +40,23 @@ def test_found_at_its_place(code: str, text: str, frame: str) -> None:
         "DE89 3704 0044 0532 0130 01", "DE89 3704 0044 0532 0130", "ZZ89370400440532013000", "GB29 NWBK",
         "a @ b.com", "x@y", "@handle and a@b", "2024-01-02 10:30:00", "192.168.100.200", "1,234,567,890",
         "AKIAIOSFODNN7EXAMPLE", "AKIA1234", "-----BEGIN PUBLIC KEY-----", "eyJhbGci", "version 10.0.19041.1", "",
+        "www dot metronorth dot com", "look at amtrak dot com",
     ],
 )  # fmt: skip
 def test_no_false_alarm(text: str) -> None:
     assert list(patterns.find(f"see {text} there")) == []
 
 
-@pytest.mark.parametrize("piece", ["a", "a.", "1", "1 ", "A1", "@", "a@b.", "eyJ", "+9", "DE00 ", "-----BEGIN "])
+def test_an_address_said_without_its_sign_is_found_where_mail_is_spoken_of() -> None:
+    text = "my email is brandon at example dot com"
+    (finding,) = patterns.find(text)
+    assert (finding.type, text[finding.start : finding.end]) == ("email", "brandon at example dot com")
+    assert list(patterns.find("brandon at example dot com")) == []
+
+
+@pytest.mark.parametrize("piece", [
+    "a", "a.", "1", "1 ", "A1", "@", "a@b.", "eyJ", "+9", "DE00 ", "a dot ", "a at a dot ", "a@a dot ", "-----BEGIN ",
+])  # fmt: skip
 def test_hostile_text_takes_linear_time(piece: str) -> None:
     began = time.process_time()
     list(patterns.find(piece * 100_000))
