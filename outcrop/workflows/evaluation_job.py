@@ -10,17 +10,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from outcrop.core.completions import CompletionRequest, Sampling
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
 from outcrop.data.records import Origin, Pair
 from outcrop.evaluation.comparison import estimate
+from outcrop.evaluation.judging import rated
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.metrics.metric import Example, ExampleMetric
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.store.places import Places, PlacesSpec
+from outcrop.workflows.judge import Judges
 from outcrop.workflows.run_folder import RESULT, run_folder
 
 TOGETHER = 64
@@ -70,12 +74,14 @@ def evaluation_job(
     sampling: Mapping[str, Any],
     output: str,
     places: Mapping[str, Any],
+    judges: Mapping[str, Mapping[str, Any]] | None = None,
     listener: Listener = ignore,
 ) -> EvaluationJobResult:
     """Score answers to every row of the data sets and write Bedrock's output files below `output`.
 
     datasets: name, uri, task, and metrics (the name that is shown → ours); model: what `find_model` takes, empty where
-    the rows bring answers of the model `identifier`. Raises DataError with every line that cannot be used.
+    the rows bring answers of the model `identifier`; judges: for metrics that a model rates, that model and its rubric.
+    Raises DataError with every line that cannot be used.
     """
     store = Places(PlacesSpec.parse(places))
     with run_folder(to, overwrite=False, resume=False, listener=listener) as folder:
@@ -83,10 +89,15 @@ def evaluation_job(
         read = {dataset["name"]: _read(store, dataset["uri"], "" if model else identifier) for dataset in datasets}
         loaded = load_model(model) if model else None
         scores: list[Scored] = []
+        judging = Judges(judges or {}, listener)
         for dataset in datasets:
             rows = read[dataset["name"]]
             answers = _answers(loaded, rows, sampling, listener)
-            scores += _scored(store, output, dataset, identifier, rows, answers)
+            found, lines = _scored(dataset, identifier, rows, answers, judging)
+            model_folder = f"models/{identifier.replace('/', '-')}/taskTypes/{dataset['task']}"
+            name = f"{model_folder}/datasets/{dataset['name']}/{dataset['file']}_output.jsonl"
+            _put(store, output, name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            scores += found
         result = EvaluationJobResult(tuple(scores))
         _put(store, output, SUMMARY, json.dumps(result.as_dict(), indent=2))
         write_json(folder / RESULT, result.as_dict())
@@ -169,43 +180,53 @@ def _request(loaded: LoadedModel, prompt: tuple[int, ...], sampling: Mapping[str
 
 
 def _scored(
-    store: Places,
-    output: str,
     dataset: Mapping[str, Any],
     identifier: str,
     rows: Sequence[EvaluatedRow],
     answers: Sequence[str],
-) -> list[Scored]:
-    """Write the rows with their scores; returns the scores of the set."""
+    judges: Judges,
+) -> tuple[list[Scored], list[dict[str, Any]]]:
+    """The scores of the set, and the rows with theirs."""
     labels = tuple(sorted({row.reference.strip() for row in rows}))
     examples = [
         Example(row.prompt, (row.reference.strip(),), answer.strip(), labels)
         for row, answer in zip(rows, answers, strict=True)
     ]
-    by_metric: dict[str, Sequence[float]] = {}
+    by_metric: dict[str, list[dict[str, Any]]] = {}
     found = []
     for shown, name in dataset["metrics"].items():
-        metric = METRICS.load(name)
-        if not isinstance(metric, ExampleMetric):
-            raise UsageError(f"{name} scores no single rows.", "Take another metric.")
-        by_metric[shown] = [float(score) for score in metric.scores(examples)]
+        metric, by_metric[shown] = _measured(shown, name, examples, judges)
         measured = estimate(metric, examples)
         found.append(Scored(dataset["name"], shown, measured.value, measured.low, measured.high, len(rows)))
     lines = [
         {
             "automatedEvaluationResult": {
-                "scores": [{"metricName": shown, "result": by_metric[shown][n]} for shown in by_metric]
+                "scores": [{"metricName": shown, **by_metric[shown][n]} for shown in by_metric]
             },
             "inputRecord": {name: value for name, value in row.line.items() if name != "modelResponses"},
             "modelResponses": [{"modelIdentifier": identifier, "response": answer}],
         }
         for n, (row, answer) in enumerate(zip(rows, answers, strict=True))
     ]
-    model = identifier.replace("/", "-")
-    folder = f"models/{model}/taskTypes/{dataset['task']}/datasets/{dataset['name']}"
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    _put(store, output, f"{folder}/{dataset['file']}_output.jsonl", text)
-    return found
+    return found, lines
+
+
+def _measured(
+    shown: str, name: str, examples: Sequence[Example], judges: Judges
+) -> tuple[ExampleMetric, list[dict[str, Any]]]:
+    """A metric, and what is told of each row."""
+    if shown in judges:
+        judge = judges.called(shown)
+        rubric, ratings = judges.rate(shown, examples)
+        told = [
+            {"result": value, "evaluatorDetails": [{"modelIdentifier": judge, "explanation": why}]}
+            for value, why in ratings
+        ]
+        return rated(rubric, judge, np.array([rating.value for rating in ratings])), told
+    metric = METRICS.load(name)
+    if not isinstance(metric, ExampleMetric):
+        raise UsageError(f"{name} scores no single rows.", "Take another metric.")
+    return metric, [{"result": float(score)} for score in metric.scores(examples)]
 
 
 def _put(store: Places, output: str, name: str, text: str) -> None:

@@ -25,7 +25,7 @@ OWN_MODEL = r"arn:aws:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:(custom|imported|provisi
 WIDER = dict.fromkeys(
     (
         "ModelId", "EvaluationBedrockModelIdentifier", "ConversationalModelId", "InvokeModelIdentifier",
-        "TeacherModelIdentifier",
+        "TeacherModelIdentifier", "EvaluatorModelIdentifier",
     ),
     OWN_MODEL,
 )

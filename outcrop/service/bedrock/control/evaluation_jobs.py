@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from outcrop.core.ids import new_id
-from outcrop.evaluation.builtin import BUILTIN, BY_ROW, metric_of
 from outcrop.service.bedrock.arns import EVALUATION_JOB
 from outcrop.service.bedrock.control.creation import New, job_request, make, once
 from outcrop.service.bedrock.control.durable_jobs import job_of, stop_job
+from outcrop.service.bedrock.control.evaluation_metrics import judges_of, metric
 from outcrop.service.bedrock.control.listing import current, listed
 from outcrop.service.bedrock.control.sources import below, check_readable, check_writable, places_of
 from outcrop.service.bedrock.errors import invalid
@@ -33,19 +33,23 @@ PARAMETERS = {
 @once(CREATE)
 def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """CreateEvaluationJob."""
-    datasets = _datasets(call, given)
+    config = _config(given)
+    judges = judges_of(call, config)
+    datasets = _datasets(call, config, judges)
+    judges = {name: judges[name] for dataset in datasets for name in dataset["metrics"] if name in judges}
     model, identifier, sampling = _model(call, given["inferenceConfig"])
     output = given["outputDataConfig"]["s3Uri"]
     check_writable(call, output, "outputDataConfig.s3Uri")
     body = {name: given[name] for name in ECHOED if name in given} | {
         "identifier": identifier, "precomputed": not model, "application": given.get("applicationType"),
         "tasks": sorted({dataset["task"] for dataset in datasets}),
+        "judges": sorted({judge["identifier"] for judge in judges.values()}),
     }  # fmt: skip
     job = New(EVALUATION_JOB, given["jobName"], "InProgress", body, tags=given.get("jobTags", ()), has_job=True)
     arguments = {
         "to": str(call.service.home / "service" / "evaluations" / job.id), "datasets": datasets, "model": model,
         "identifier": identifier, "sampling": sampling, "output": below(output, f"{job.name}/{job.id}"),
-        "places": places_of(call)[1],
+        "places": places_of(call)[1], "judges": judges,
     }  # fmt: skip
     answer = {"jobArn": job.arn(call)}
     return make(call, CREATE, given, (job,), answer, job_request(call, "evaluation-job", arguments))
@@ -89,15 +93,18 @@ def batch_delete(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"errors": errors, "evaluationJobs": deleted}
 
 
-def _datasets(call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the job will read and compute. Raises ValidationException for what only people or other models can do."""
+def _config(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is asked for. Raises ValidationException for what only people can do, and for retrieval."""
     if given.get("applicationType") == "RagEvaluation":
         raise invalid("applicationType RagEvaluation is not available on this server.")
-    config = given["evaluationConfig"].get("automated")
+    config: Mapping[str, Any] | None = given["evaluationConfig"].get("automated")
     if config is None:
         raise invalid("evaluationConfig must be automated: this server has no work team of people.")
-    if "evaluatorModelConfig" in config or "customMetricConfig" in config:
-        raise invalid("Metrics judged by another model are not available on this server.")
+    return config
+
+
+def _datasets(call: Call, config: Mapping[str, Any], judges: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the job will read and compute."""
     found = []
     for number, each in enumerate(config["datasetMetricConfigs"], 1):
         place = f"evaluationConfig.automated.datasetMetricConfigs.{number}"
@@ -107,21 +114,12 @@ def _datasets(call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         if each["dataset"]["name"] in (".", ".."):
             raise invalid(f"{place}.dataset.name becomes the name of a folder, so it must not be . or ..")
         check_readable(call, location, f"{place}.dataset.datasetLocation.s3Uri")
-        metrics = {name: _metric(each["taskType"], name, place) for name in each["metricNames"]}
+        metrics = {name: metric(each["taskType"], name, place, judges) for name in each["metricNames"]}
         named = {"name": each["dataset"]["name"], "uri": location, "task": each["taskType"]}
         found.append({**named, "metrics": metrics, "file": new_id()})
     if len({(dataset["name"], dataset["task"]) for dataset in found}) < len(found):
         raise invalid("Two data sets of one task have the same name.")
     return found
-
-
-def _metric(task: str, name: str, place: str) -> str:
-    metric = metric_of(task, name)
-    if metric is None:
-        named = [shown for of, shown in BUILTIN if of == task]
-        allowed = ", ".join([*named, *BY_ROW])
-        raise invalid(f"{place}.metricNames: {name} of {task} is not available. Available: {allowed}.")
-    return metric
 
 
 def _model(call: Call, config: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
@@ -164,6 +162,6 @@ def _summary(call: Call, job: Resource) -> dict[str, Any]:
     return {
         "jobArn": job.arn, "jobName": job.name, "status": job.status, "creationTime": job.created,
         "jobType": "Automated", "evaluationTaskTypes": job.body["tasks"],
-        "applicationType": job.body.get("application"),
+        "applicationType": job.body.get("application"), "evaluatorModelIdentifiers": job.body.get("judges") or None,
         "inferenceConfigSummary": {"modelConfigSummary": {name: [job.body["identifier"]]}},
     }  # fmt: skip
