@@ -1,6 +1,6 @@
 """How many requests a second the control plane answers on SQLite, and what each costs the server's processor.
 
-    python benchmarks/service/run.py --to benchmarks/service/results.json
+    python -m benchmarks.service.run --to benchmarks/service/results.json
 
 The server is a process of its own; the client is one process with a few connections that are kept open, and bearer
 keys. On a machine that does other work the rate says little; the processor's time for a request still holds.
@@ -12,11 +12,7 @@ import argparse
 import http.client
 import json
 import os
-import platform
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -24,8 +20,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-MAIN = "from outcrop.cli.app import main; main()"
-SERVE = [sys.executable, "-c", MAIN, "serve", "--port", "0", "--no-controller", "--output", "json"]
+from benchmarks.service.process import Served, machine, served
+
 NUMBERS = count()
 
 
@@ -36,52 +32,36 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--connections", type=int, default=4)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        results = _measured(Path(home), options.seconds, options.connections)
-    load = os.getloadavg()[0]
-    machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": round(load, 1)}
+    with served() as server:
+        results = _measured(server, options.seconds, options.connections)
     settings = {"seconds": options.seconds, "connections": options.connections}
-    content = {"machine": machine, "settings": settings, "results": results}
+    content = {"machine": machine(), "settings": settings, "results": results}
     options.to.write_text(json.dumps(content, indent=2) + "\n")
     print(options.to.read_text())
 
 
-def _measured(home: Path, seconds: float, connections: int) -> dict[str, Any]:
-    environment = {**os.environ, "OUTCROP_HOME": str(home)}
-    log = (home / "log").open("w")
-    server = subprocess.Popen(SERVE, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        assert server.stdout is not None, "a pipe"
-        lines: list[str] = []
-        while not lines or lines[-1] != "}\n":
-            lines.append(server.stdout.readline())
-        told = json.loads("".join(lines))
-        client = Client(told["url"], told["keys"]["bearer"], server.pid)
-        kinds: dict[str, Callable[[http.client.HTTPConnection], object]] = {
-            "health, without a key": lambda connection: client.send(connection, "GET", "/health"),
-            "GetFoundationModel": lambda connection: client.send(
-                connection, "GET", "/foundation-models/outcrop.gravel-v1%3A0"
-            ),
-            "ListCustomModels of an empty project": lambda connection: client.send(connection, "GET", "/custom-models"),
-            "GetProvisionedModelThroughput": lambda connection: client.send(
-                connection, "GET", "/provisioned-model-throughput/first"
-            ),
-            "TagResource": client.tag,
-        }
-        client.provision("first")
-        return {name: client.measure(kind, seconds, connections) for name, kind in kinds.items()}
-    finally:
-        server.terminate()
-        server.wait(60)
-        log.close()
+def _measured(server: Served, seconds: float, connections: int) -> dict[str, Any]:
+    client = Client(server)
+    model = f"/foundation-models/{server.model.replace(':', '%3A')}"
+    kinds: dict[str, Callable[[http.client.HTTPConnection], object]] = {
+        "health, without a key": lambda connection: client.send(connection, "GET", "/health"),
+        "GetFoundationModel": lambda connection: client.send(connection, "GET", model),
+        "ListCustomModels of an empty project": lambda connection: client.send(connection, "GET", "/custom-models"),
+        "GetProvisionedModelThroughput": lambda connection: client.send(
+            connection, "GET", "/provisioned-model-throughput/first"
+        ),
+        "TagResource": client.tag,
+    }
+    client.provision("first")
+    return {name: client.measure(kind, seconds, connections) for name, kind in kinds.items()}
 
 
 class Client:
     """Requests with a bearer key, and the processor's time of the server."""
 
-    def __init__(self, url: str, bearer: str, process: int) -> None:
-        self._place, self._process = url.removeprefix("http://"), process
-        self._headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
+    def __init__(self, server: Served) -> None:
+        self._place, self._process, self._model = server.url.removeprefix("http://"), server.pid, server.model
+        self._headers = {"Authorization": f"Bearer {server.bearer}", "Content-Type": "application/json"}
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection that is kept open."""
@@ -98,7 +78,7 @@ class Client:
     def provision(self, name: str) -> None:
         """Provisioned throughput that is in service, for the other requests to be about."""
         connection = self.connect()
-        body = {"provisionedModelName": name, "modelId": "outcrop.gravel-v1:0", "modelUnits": 1}
+        body = {"provisionedModelName": name, "modelId": self._model, "modelUnits": 1}
         made = json.loads(self.send(connection, "POST", "/provisioned-model-throughput", json.dumps(body).encode()))
         self._arn = made["provisionedModelArn"]
         while json.loads(self.send(connection, "GET", f"/provisioned-model-throughput/{name}"))["status"] == "Creating":
