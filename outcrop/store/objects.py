@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from outcrop.core.errors import MissingDependency, StoreUnavailable, UsageError
+from outcrop.core.errors import MissingDependency, UsageError
 from outcrop.core.files import Location
+from outcrop.store.places import store_errors
 
 PIECE_BYTES = 8 << 20
 
@@ -18,22 +20,20 @@ def fetch(
     """Bring s3://BUCKET/KEY, or all wanted objects below it, into a folder; returns their names in it, sorted.
 
     options: of obstore's S3Store (endpoint, region, keys), by default from the variables AWS_…. An object of that very
-    name is taken alone. Raises UsageError where there is nothing, StoreUnavailable where the store does not answer.
+    name is taken alone. Raises UsageError where there is nothing or the keys are refused, StoreUnavailable where the
+    store does not answer.
     """
     try:
-        from obstore.exceptions import BaseError
         from obstore.store import S3Store
     except ImportError:
         raise MissingDependency.of("obstore", "s3", "Reading from S3") from None
     bucket, _, key = Location.parse(location).rest.partition("/")
     store, key = S3Store(bucket, **dict(options or {})), key.strip("/")
-    try:
+    names: dict[str, str] = {}
+    with suppress(FileNotFoundError), store_errors(location):
         names = _names(store, key, wanted)
         for source, name in names.items():
             _download(store, source, folder / name)
-    except BaseError as error:
-        said = str(error).strip().partition("\n")[0]
-        raise StoreUnavailable(f"The store does not answer: {said}", "Try again.", location) from error
     if not names:
         raise UsageError(f"There are no files of rows at {location}.", "Check the bucket and the key.")
     return sorted(names.values())

@@ -24,8 +24,8 @@ from outcrop.core.spec import Spec, parameter
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 PART = re.compile(r"[^\x00-\x1f\x7f\\%#?]{1,255}")
 PIECE_BYTES = 8 << 20
-MISSING_BUCKET = "NoSuchBucket"
-"""S3's code for a bucket that is not there."""
+MISSING_BUCKET, REFUSED = "NoSuchBucket", "403 Forbidden"
+"""What an error of a list says, which obstore does not tell apart."""
 SCRATCH = ".outcrop-"
 """Names of files that are being written begin so; they are listed nowhere."""
 
@@ -273,7 +273,7 @@ def _bucket(bucket: str, endpoint: str) -> Backend:
     def walk(key: str) -> Iterator[Listed]:
         prefix = f"{key}/" if key else ""
         try:
-            with _store_errors(endpoint):
+            with store_errors(endpoint):
                 for chunk in store.list(prefix or None):
                     yield from (Listed(str(each["path"]).removeprefix(prefix), int(each["size"])) for each in chunk)
                 if key:
@@ -282,33 +282,34 @@ def _bucket(bucket: str, endpoint: str) -> Backend:
             return
 
     def read(key: str) -> Iterator[bytes]:
-        with _store_errors(endpoint):
+        with store_errors(endpoint):
             yield from (bytes(piece) for piece in store.get(key).stream(min_chunk_size=PIECE_BYTES))
 
     def write(key: str, content: BinaryIO) -> None:
-        with _store_errors(endpoint):
+        with store_errors(endpoint):
             store.put(key, content)
 
     def remove(key: str) -> None:
-        with _store_errors(endpoint):
+        with store_errors(endpoint):
             store.delete(key)
 
     return Backend(walk, read, write, remove)
 
 
 @contextmanager
-def _store_errors(endpoint: str) -> Iterator[None]:
+def store_errors(endpoint: str) -> Iterator[None]:
+    """Errors of obstore as ours: FileNotFoundError, UsageError where the keys are refused, else StoreUnavailable."""
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     try:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "No such bucket or file", endpoint) from None
-    except (PermissionDeniedError, UnauthenticatedError):
-        remedy = "Set AWS_ACCESS_KEY_ID and its secret."
-        raise UsageError("The S3 server refuses the keys of this server.", remedy) from None
     except BaseError as error:
-        if MISSING_BUCKET in str(error):  # told by a list, which obstore does not expect to find nothing
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError) or REFUSED in str(error):
+            remedy = "Set AWS_ACCESS_KEY_ID and its secret."
+            raise UsageError("The S3 server refuses the keys of this server.", remedy) from None
+        if MISSING_BUCKET in str(error):
             raise FileNotFoundError(errno.ENOENT, "No such bucket", endpoint) from None
         said = str(error).strip().partition("\n")[0]
         raise StoreUnavailable(f"The S3 server does not answer: {said}", "Try again.", endpoint) from error
