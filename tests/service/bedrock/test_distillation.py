@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from typing import Any
 
 import pytest
@@ -107,9 +106,8 @@ def test_logs_of_the_service_make_a_student(tiny: TestServer, client: Any, runti
             inferenceConfig={"maxTokens": 3, "temperature": 0},
             requestMetadata={"team": "cards" if number % 8 else "others"},
         )  # fmt: skip
-    while _logged(tiny) < 48:
-        time.sleep(0.05)
     client.delete_model_invocation_logging_configuration()
+    assert _logged(tiny) == 48
     source = {"invocationLogsConfig": LOGS}
     job = client.create_model_customization_job(**_request("from-logs", trainingDataConfig=source))["jobArn"]
     found = _done(tiny, client, job)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from anyio import from_thread
+
 from outcrop.service.bedrock.control.sources import check_writable
 from outcrop.service.bedrock.errors import invalid
+from outcrop.service.bedrock.runtime.invocation_log import SETTING
+from outcrop.service.bedrock.runtime.state import Runtime
 from outcrop.service.calls import Call
-
-SETTING = "invocation-logging"
-"""The name of the setting; the runtime reads it."""
 
 
 def put(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def put(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     target = config["s3Config"]
     uri = f"s3://{target['bucketName']}/{target.get('keyPrefix', '').strip('/')}".rstrip("/")
     check_writable(call, uri, "loggingConfig.s3Config")
+    _write_pending(call)
     call.service.projects.set_setting(call.project, SETTING, config)
     return {}
 
@@ -34,5 +36,11 @@ def get(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def delete(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
     """DeleteModelInvocationLoggingConfiguration."""
+    _write_pending(call)
     call.service.projects.set_setting(call.project, SETTING, None)
     return {}
+
+
+def _write_pending(call: Call) -> None:
+    """What was asked until now is logged as was configured then."""
+    from_thread.run(Runtime.of(call.service).log.flush)

@@ -22,6 +22,8 @@ from outcrop.service.log import LOGGER
 from outcrop.store.places import Places
 from outcrop.store.projects import Project
 
+SETTING = "invocation-logging"
+"""The name of a project's setting: where its log goes."""
 LARGEST_BODY = 100 << 10
 """Bytes of a body within a record; a larger one becomes an object of its own."""
 BATCH, BATCH_S = 500, 2.0
@@ -78,7 +80,7 @@ class InvocationLog:
         self._region, self._lookup = region, lookup
         self._pending: deque[Entry] = deque()
         self._writer: asyncio.Task[None] | None = None
-        self._hurry = asyncio.Event()
+        self._hurry, self._flushing = asyncio.Event(), asyncio.Lock()
         self.counts: Counter[str] = Counter()
         """Records written, and dropped because the store could not take them."""
 
@@ -103,11 +105,12 @@ class InvocationLog:
 
     async def flush(self) -> None:
         """Write what is pending now; what cannot be stored stays pending."""
-        left: list[Entry] = []
-        while self._pending:
-            batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
-            left += await asyncio.to_thread(self._store, batch)
-        self._pending.extendleft(reversed(left))
+        async with self._flushing:
+            left: list[Entry] = []
+            while self._pending:
+                batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+                left += await asyncio.to_thread(self._store, batch)
+            self._pending.extendleft(reversed(left))
 
     async def _write_soon(self) -> None:
         while self._pending and not self._hurry.is_set():

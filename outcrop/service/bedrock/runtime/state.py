@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from outcrop.service.bedrock.control.logging import SETTING
-from outcrop.service.bedrock.runtime.invocation_log import InvocationLog, LogSettings
+from outcrop.service.bedrock.runtime.invocation_log import SETTING, InvocationLog, LogSettings
 from outcrop.service.bedrock.runtime.provisioning import Provisioning
 from outcrop.service.bedrock.runtime.redaction import Redaction
 from outcrop.service.inference.pool import Pool

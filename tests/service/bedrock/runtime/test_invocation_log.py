@@ -129,6 +129,17 @@ def test_what_cannot_be_stored_waits_and_what_is_too_much_is_counted(
 
 
 @pytest.mark.contract
+def test_what_was_asked_before_the_log_was_switched_off_is_logged(tiny: TestServer) -> None:
+    control, runtime = tiny.client("bedrock"), tiny.client("bedrock-runtime")
+    bucket = tiny.bucket("switched")
+    control.put_model_invocation_logging_configuration(loggingConfig={"s3Config": {"bucketName": "switched"}})
+    for _ in range(3):
+        runtime.converse(modelId=TINY, messages=HI, inferenceConfig={"maxTokens": 1})
+    control.delete_model_invocation_logging_configuration()
+    assert len(_records(bucket)) == 3
+
+
+@pytest.mark.contract
 def test_boto3_switches_the_log_on_and_off(tiny: TestServer) -> None:
     control, runtime = tiny.client("bedrock"), tiny.client("bedrock-runtime")
     bucket = tiny.service.home / "buckets" / tiny.service.projects.all()[0].account / "invocations"
