@@ -21,7 +21,7 @@ write_split(split(rows[:wanted], SplitSpec(seed=1)), folder / "data")
 
 for method in ("full", "lora"):
     outcrop.tune(
-        "bundled:gravel",
+        "bundled:pebble-s",
         [str(folder / "data" / "train.jsonl")],
         str(folder / method),
         validation=[str(folder / "data" / "validation.jsonl")],

@@ -21,7 +21,7 @@ if not texts:  # the support requests as plain text
     Path(texts[0]).write_text("\n".join(lines) + "\n")
 
 result = outcrop.pretrain(
-    "bundled:gravel", texts, str(folder / "model"), settings={"learning_rate": 5e-4, "eval_percentage": 10}
+    "bundled:pebble-s", texts, str(folder / "model"), settings={"learning_rate": 5e-4, "eval_percentage": 10}
 )
 for score in result.scores:
     assert score.before is not None

@@ -16,7 +16,7 @@ from outcrop.workflows.demo import demo_rows
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "out-synonyms")
 count = int(sys.argv[2]) if len(sys.argv) > 2 else 800
-model, sampling = "bundled:gravel", {"max_new_tokens": 6, "stop_strings": ("\n",)}
+model, sampling = "bundled:pebble-s", {"max_new_tokens": 6, "stop_strings": ("\n",)}
 
 
 def question(word: str) -> str:

@@ -20,7 +20,7 @@ for problem in checked.as_dict()["problems"][:3]:
     print(f"{problem['count']:4d}  {problem['code']}: {problem['remedy']}")
 
 tuned = outcrop.tune(
-    "bundled:gravel",
+    "bundled:pebble-s",
     [requests],
     str(folder / "model"),
     columns="prompt=message,completion=intent",

@@ -51,7 +51,7 @@ def timed(work: Callable[[], Any]) -> tuple[Clock, Any]:
 def write_model(folder: Path, shape: str) -> None:
     """Random weights of a measured shape, with the tokenizer of the bundled model."""
     make(shape, torch.float32).save_pretrained(folder)
-    bundled = find_model("bundled:gravel").path
+    bundled = find_model("bundled:pebble-s").path
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (bundled / name).exists():
             shutil.copy(bundled / name, folder / name)

@@ -1,6 +1,6 @@
 """Which peak learning rate is best, by method and width of the base model: what `default_rate` is drawn through.
 
-    python benchmarks/rates/run.py --base bundled:gravel --base ../shared/models/stories260K
+    python benchmarks/rates/run.py --base bundled:pebble-s --base ../shared/models/stories260K
 
 Every run: the bundled support requests, 4 epochs of batches of 16, seed 0; the score is the validation loss.
 """

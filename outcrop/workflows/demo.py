@@ -20,7 +20,7 @@ from outcrop.data.split import split, write_split
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.workflows.fine_tune import tune
 
-BASE = "bundled:gravel"
+BASE = "bundled:pebble-s"
 DATA = "support-requests.jsonl"
 MAPPING = Mapping(columns={"prompt": "message", "completion": "intent"}, template="Message: {prompt}\nIntent:")
 SETTINGS = {"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "early_stopping_patience": 4}

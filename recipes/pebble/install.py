@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from safetensors.torch import load_file, save_file
 
 from outcrop.core import page
 from outcrop.core.files import write_json
@@ -26,8 +27,8 @@ from outcrop.workflows.evaluate import reproduction
 
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parents[1] / "benchmarks"
-FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-         "chat_template.jinja")  # fmt: skip
+FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+WEIGHTS = "model.safetensors"
 LICENCE = "Apache-2.0; attributions of the texts in README.md"
 MACHINE_WATTS = 60
 """What two cores of a server draw with their share of the machine: an assumption, said in the card."""
@@ -115,9 +116,13 @@ def main() -> None:
     to.mkdir(parents=True, exist_ok=True)
     for file in FILES:
         shutil.copyfile(given.out / given.tuned / file, to / file)
+    weights = {name: tensor.bfloat16() for name, tensor in load_file(given.out / given.tuned / WEIGHTS).items()}
+    save_file(weights, to / WEIGHTS, metadata={"format": "pt"})
+    (to / WEIGHTS).chmod(0o644)
+    write_json(to / "config.json", read(to / "config.json") | {"dtype": "bfloat16"})
     card = found["second"]["card"]
     lineage = {"tokens_trained": found["tokens"], "minutes": found["hours"] * 60, "recipe": "recipes/pebble"}
-    kept = {key: card[key] for key in ("schema", "rendering", "stop_ids", "dtype")}
+    kept = {key: card[key] for key in ("schema", "rendering", "stop_ids")} | {"dtype": "bfloat16"}
     write_json(to / "outcrop.json", kept | {"kind": "pretrained", "base": None, "licence": LICENCE, **lineage})
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -20,7 +20,7 @@ from outcrop.jobs.queue import JobRequest, Queue
 from outcrop.workflows import recorded
 from outcrop.workflows.run_folder import JOB
 
-TUNE = ("tune", "--base", "bundled:gravel", "--data", "a.jsonl", "--to", "out")
+TUNE = ("tune", "--base", "bundled:pebble-s", "--data", "a.jsonl", "--to", "out")
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_the_rate_is_kept(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -
 def test_names() -> None:
     assert is_remote("openai:gpt@https://host/v1")
     assert is_remote("bedrock:amazon.nova-micro-v1:0")
-    assert not is_remote("bundled:gravel")
+    assert not is_remote("bundled:pebble-s")
     for wrong in ("openai:gpt", "openai:@https://host", "openai:gpt@ftp://host"):
         with pytest.raises(UsageError, match="names no remote model"):
             RemoteChat(wrong)

@@ -199,6 +199,6 @@ def test_a_model_without_linear_layers_takes_no_adapters() -> None:
 
 def test_models_load_in_many_threads_at_once() -> None:
     with ThreadPoolExecutor(8) as threads:
-        loaded = list(threads.map(load_model, ["bundled:gravel"] * 16))
+        loaded = list(threads.map(load_model, ["bundled:pebble-s"] * 16))
     for each in loaded:
         assert each.model.lm_head.weight is each.model.get_input_embeddings().weight

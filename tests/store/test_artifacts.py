@@ -128,7 +128,7 @@ def test_links_empty_folders_and_other_places_are_refused(store: ArtifactStore, 
     with pytest.raises(UsageError, match="no file"):
         store.publish(KEY, tmp_path / "nothing")
     with pytest.raises(UsageError, match="cannot be stored"):
-        ArtifactStore.open("bundled:gravel")
+        ArtifactStore.open("bundled:pebble-s")
     assert not store.exists(KEY)
 
 

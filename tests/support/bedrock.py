@@ -12,7 +12,7 @@ from tests.support.conformance import Judge
 from tests.support.servers import TestServer
 
 ROLE = "arn:aws:iam::123456789012:role/service"
-GRAVEL = "outcrop.gravel-v1:0"
+PEBBLE = "outcrop.pebble-s-v1:0"
 WORDS = ["red", "blue", "green", "round", "heavy", "small", "late", "early", "warm", "cold"]
 
 
@@ -41,7 +41,7 @@ class World:
 def customization(name: str, **changes: Any) -> dict[str, Any]:
     """A request for a customization job."""
     return {
-        "jobName": name, "customModelName": f"{name}-model", "roleArn": ROLE, "baseModelIdentifier": GRAVEL,
+        "jobName": name, "customModelName": f"{name}-model", "roleArn": ROLE, "baseModelIdentifier": PEBBLE,
         "trainingDataConfig": {"s3Uri": "s3://data/train.jsonl"}, "outputDataConfig": {"s3Uri": "s3://data/out/"},
         "hyperParameters": {"epochCount": "1", "learningRate": "0.001"}, **changes,
     }  # fmt: skip
@@ -50,7 +50,7 @@ def customization(name: str, **changes: Any) -> dict[str, Any]:
 def batch(name: str, **changes: Any) -> dict[str, Any]:
     """A request for a batch inference job."""
     return {
-        "jobName": name, "roleArn": ROLE, "modelId": GRAVEL,
+        "jobName": name, "roleArn": ROLE, "modelId": PEBBLE,
         "inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://data/batch.jsonl", "s3InputFormat": "JSONL"}},
         "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://data/answers/"}}, **changes,
     }  # fmt: skip
@@ -61,7 +61,7 @@ def evaluation(name: str, **changes: Any) -> dict[str, Any]:
     dataset = {"name": "questions", "datasetLocation": {"s3Uri": "s3://data/questions.jsonl"}}
     config = {"taskType": "QuestionAndAnswer", "dataset": dataset, "metricNames": ["Builtin.Accuracy", "rouge_l"]}
     params = json.dumps({"inferenceConfig": {"maxTokens": 4, "temperature": 0}})
-    model = {"modelIdentifier": GRAVEL, "inferenceParams": params}
+    model = {"modelIdentifier": PEBBLE, "inferenceParams": params}
     return {
         "jobName": name, "roleArn": ROLE, "evaluationConfig": {"automated": {"datasetMetricConfigs": [config]}},
         "inferenceConfig": {"models": [{"bedrockModel": model}]}, "outputDataConfig": {"s3Uri": "s3://data/scores/"},
@@ -117,7 +117,7 @@ def _write_files(folder: Path) -> None:
     given = [{"response": "red is a word", "modelIdentifier": "elsewhere"}]
     write_lines(folder / "answered.jsonl", [{**question, "modelResponses": given} for question in questions])
     (folder / "model").mkdir()
-    for file in (BUNDLED / "gravel").iterdir():
+    for file in (BUNDLED / "pebble-s").iterdir():
         (folder / "model" / file.name).write_bytes(file.read_bytes())
 
 

@@ -103,8 +103,8 @@ def test_a_teacher_is_asked_once(teacher: str, base: str, rows: str, tmp_path: P
 
 
 def test_a_given_student_with_other_tokens_learns_from_answers(teacher: str, rows: str, tmp_path: Path) -> None:
-    result = distill(teacher, rows, tmp_path / "out", students=["bundled:gravel"], settings={"max_steps": 3})
-    assert result.student == "bundled:gravel"
+    result = distill(teacher, rows, tmp_path / "out", students=["bundled:pebble-s"], settings={"max_steps": 3})
+    assert result.student == "bundled:pebble-s"
     assert "plain tuning on the teacher's answers" in result.facts.method
     torch.testing.assert_close(load_model(str(tmp_path / "out")).model.config.vocab_size, 8192)
 

@@ -27,7 +27,7 @@ def test_what_a_student_has_no_token_for_joins_the_rest() -> None:
 
 
 def test_cut_students_learn_in_their_own_ids() -> None:
-    teacher = load_model("bundled:gravel")
+    teacher = load_model("bundled:pebble-s")
     students = from_teacher(teacher, ROWS, trimmed=True)
     names = [student.name for student in students]
     assert len(names) == len(set(names)) > 5
@@ -44,7 +44,7 @@ def test_cut_students_learn_in_their_own_ids() -> None:
 
 
 def test_an_answer_of_other_tokens_is_refused() -> None:
-    teacher = load_model("bundled:gravel")
+    teacher = load_model("bundled:pebble-s")
     student = from_teacher(teacher, ROWS, trimmed=True)[0]
     said = Teaching(np.zeros((2, 1), np.int32), np.ones((2, 1), np.float32), np.zeros(2, np.float32))
     with pytest.raises(ModelError, match="tokenise an answer differently"):
@@ -52,7 +52,7 @@ def test_an_answer_of_other_tokens_is_refused() -> None:
 
 
 def test_tokenizers_are_compared_by_tokens_not_sizes(base: str) -> None:
-    teacher = load_model("bundled:gravel")
-    assert given("bundled:gravel", teacher, ROWS).new_ids == range(len(teacher.tokenizer))
+    teacher = load_model("bundled:pebble-s")
+    assert given("bundled:pebble-s", teacher, ROWS).new_ids == range(len(teacher.tokenizer))
     assert given(base, teacher, ROWS).new_ids is None
-    assert given("bundled:gravel", None, ROWS).new_ids is None
+    assert given("bundled:pebble-s", None, ROWS).new_ids is None

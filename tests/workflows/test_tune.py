@@ -113,14 +113,14 @@ def test_bad_rows_are_named_and_nothing_is_left(base, rows, tmp_path):
     [
         ({"settings": {"epocs": 3}}, UsageError, "Did you mean: epochs?"),
         ({"settings": {"batch_size": 0}}, UsageError, "greater than or equal to 1"),
-        ({"base": "bundled:gravl"}, ModelError, "gravel"),
+        ({"base": "bundled:pebbel-s"}, ModelError, "pebble-s"),
         ({"base": "/nowhere"}, ModelError, "no model folder"),
         ({"settings": {"max_length": 10}}, DataError, "--over-long"),
         ({"settings": {"max_length": 100_000}}, UsageError, "at most"),
     ],
 )
 def test_user_errors_come_before_training_and_leave_nothing(base, rows, tmp_path, change, error, says):
-    if says == "gravel" and not outcrop.models.folder.bundled_names():
+    if says == "pebble-s" and not outcrop.models.folder.bundled_names():
         pytest.skip("no bundled model in this checkout")
     with pytest.raises(error) as caught:
         tune(**{"base": base, "rows": rows, "to": tmp_path / "out", **change})

@@ -12,7 +12,7 @@ import pytest
 
 from tests.architecture.package import ROOT
 from tests.support.aws_cli import client_environment, need_cli, shell
-from tests.support.bedrock import GRAVEL, World
+from tests.support.bedrock import PEBBLE, World
 from tests.support.servers import TestServer
 
 pytestmark = pytest.mark.contract
@@ -53,7 +53,7 @@ def test_models_are_asked_as_the_page_says(world: World, tmp_path: Path) -> None
 def test_the_aws_cli_as_the_page_says(world: World, tmp_path: Path) -> None:
     need_cli()
     said = shell(_block("AWS CLI", "bash"), tmp_path, _environment(world.server, tmp_path))
-    assert GRAVEL in said
+    assert PEBBLE in said
     assert "first-model" in said
 
 
@@ -61,5 +61,5 @@ def test_curl_as_the_page_says(world: World, tmp_path: Path) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
     said = shell(_block("curl", "bash"), tmp_path, _environment(world.server, tmp_path))
-    assert GRAVEL in said
+    assert PEBBLE in said
     assert "first-model" in said

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from outcrop.service.bedrock.operations import CONTROL_OPERATIONS
-from tests.support.bedrock import GRAVEL, ROLE, World, batch, customization, evaluation
+from tests.support.bedrock import PEBBLE, ROLE, World, batch, customization, evaluation
 from tests.support.servers import settled
 
 pytestmark = pytest.mark.contract
@@ -105,7 +105,7 @@ def _delete_model(world: World) -> None:
 def _update_provisioned(world: World) -> None:
     update = world.client.update_provisioned_model_throughput
     settled(world.client, world.provisioned)
-    update(provisionedModelId=world.provisioned, desiredProvisionedModelName="renamed", desiredModelId=GRAVEL)
+    update(provisionedModelId=world.provisioned, desiredProvisionedModelName="renamed", desiredModelId=PEBBLE)
     found = settled(world.client, "renamed")
     assert (found["status"], found["desiredModelArn"]) == ("InService", found["modelArn"])
     assert found["modelArn"] == found["foundationModelArn"]
@@ -144,14 +144,14 @@ def _list_jobs(world: World) -> None:
 
 def _list_models(world: World) -> None:
     _pages(world, "list_custom_models", "modelSummaries", "modelName")
-    gravel = world.client.get_foundation_model(modelIdentifier=GRAVEL)["modelDetails"]["modelArn"]
-    kept = world.client.list_custom_models(foundationModelArnEquals=gravel, modelStatus="Active", isOwned=True)
+    pebble = world.client.get_foundation_model(modelIdentifier=PEBBLE)["modelDetails"]["modelArn"]
+    kept = world.client.list_custom_models(foundationModelArnEquals=pebble, modelStatus="Active", isOwned=True)
     assert "first-model" in [model["modelName"] for model in kept["modelSummaries"]]
     assert world.client.list_custom_models(isOwned=False)["modelSummaries"] == []
 
 
 def _delete_provisioned(world: World) -> None:
-    made = world.client.create_provisioned_model_throughput(provisionedModelName="gone", modelId=GRAVEL, modelUnits=1)
+    made = world.client.create_provisioned_model_throughput(provisionedModelName="gone", modelId=PEBBLE, modelUnits=1)
     world.client.delete_provisioned_model_throughput(provisionedModelId=made["provisionedModelArn"])
     with pytest.raises(world.client.exceptions.ResourceNotFoundException):
         world.client.get_provisioned_model_throughput(provisionedModelId=made["provisionedModelArn"])
@@ -348,7 +348,7 @@ CASES: dict[str, Callable[[World], Any]] = {
     "PutModelInvocationLoggingConfiguration": _logging,
     "GetModelInvocationLoggingConfiguration": _logging,
     "DeleteModelInvocationLoggingConfiguration": _delete_logging,
-    "GetFoundationModel": lambda w: w.client.get_foundation_model(modelIdentifier=f"{GRAVEL}:1k"),
+    "GetFoundationModel": lambda w: w.client.get_foundation_model(modelIdentifier=f"{PEBBLE}:1k"),
     "ListFoundationModels": lambda w: w.client.list_foundation_models(byProvider="Outcrop", byOutputModality="TEXT"),
     "TagResource": _tags,
     "UntagResource": _tags,
@@ -379,7 +379,7 @@ def test_a_custom_model_is_a_base(world: World) -> None:
     request = customization("next", baseModelIdentifier=world.model)
     arn = world.client.create_model_customization_job(**request)["jobArn"]
     found = world.client.get_model_customization_job(jobIdentifier=arn)
-    assert found["baseModelArn"].endswith(f"foundation-model/{GRAVEL}")
+    assert found["baseModelArn"].endswith(f"foundation-model/{PEBBLE}")
     world.client.stop_model_customization_job(jobIdentifier=arn)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from outcrop.service.bedrock.model import CONTROL, RUNTIME, Operation, operation
 from outcrop.service.bedrock.operations import CONTROL_OPERATIONS, RUNTIME_TABLE
 from outcrop.service.routes import LABEL
-from tests.support.bedrock import GRAVEL, ROLE, World, customization
+from tests.support.bedrock import PEBBLE, ROLE, World, customization
 from tests.support.conformance import COMMON
 
 pytestmark = pytest.mark.contract
@@ -49,7 +49,7 @@ PLACES = [
     "", "s3://", "s3://a", "http://169.254.169.254/latest/meta-data", "https://example.com/x.jsonl", "file:///etc/passwd",
     "file://localhost/etc/passwd", "/etc/passwd", "../../etc/passwd", "s3://data/../other/x", "s3://data/%2e%2e/x",
     "s3://data/x#frag", "s3://data/x?versionId=1", "s3://user@data/x", "s3://data\\..\\x", "s3://data/\u202ex",
-    "s3://data/" + "a/" * 600, "gs://data/x", "hf:org/name", "bundled:gravel", "s3://data/out/../../../outcrop.db",
+    "s3://data/" + "a/" * 600, "gs://data/x", "hf:org/name", "bundled:pebble-s", "s3://data/out/../../../outcrop.db",
 ]  # fmt: skip
 
 BENT = [
@@ -114,7 +114,7 @@ def test_hostile_bodies(world: World) -> None:
 
 
 def test_hostile_requests_to_models(world: World) -> None:
-    before, model = _state(world), GRAVEL.replace(":", "%3A")
+    before, model = _state(world), PEBBLE.replace(":", "%3A")
     for name in RUNTIME_TABLE:
         asked = operation(RUNTIME, name)
         for label in LABELS:
@@ -181,8 +181,8 @@ def test_a_model_with_code_or_pickles_is_not_imported(world: World) -> None:
     ):
         folder = bucket / str(number)
         folder.mkdir()
-        gravel = world.server.bucket("data") / "model"
-        for file in gravel.iterdir():
+        pebble = world.server.bucket("data") / "model"
+        for file in pebble.iterdir():
             if name != "pytorch_model.bin" or file.suffix != ".safetensors":
                 (folder / file.name).write_bytes(file.read_bytes())
         (folder / name).write_text(content)
@@ -196,4 +196,4 @@ def test_a_model_with_code_or_pickles_is_not_imported(world: World) -> None:
         assert found["status"] == "Failed", name
         assert found["failureMessage"]
     assert not canary.exists()
-    assert GRAVEL not in [model["modelName"] for model in world.client.list_imported_models()["modelSummaries"]]
+    assert PEBBLE not in [model["modelName"] for model in world.client.list_imported_models()["modelSummaries"]]

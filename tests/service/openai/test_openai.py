@@ -28,7 +28,7 @@ def client(tiny: TestServer) -> Any:
 def test_models_are_those_that_can_be_asked(tiny: TestServer, client: Any, base: str) -> None:
     add_model(tiny, "listed", base, {"kind": "pretrained"})
     names = {model.id for model in client.models.list()}
-    assert {TINY, LLAMA, "outcrop.gravel-v1:0", "listed"} <= names
+    assert {TINY, LLAMA, "outcrop.pebble-s-v1:0", "listed"} <= names
     assert client.models.retrieve("listed").id == "listed"
     with pytest.raises(openai.NotFoundError, match="Model not found"):
         client.models.retrieve("nobody")

@@ -361,9 +361,9 @@ def test_streams_begin_and_end_as_documented() -> None:
         ("", {"prompt": ""}, "bedrock-completion"),
         ("", {"prompt": "", "max_tokens": 1}, "openai-completion"),
         ("", {"messages": [], "max_tokens": 1}, "openai-chat"),
-        ("outcrop.gravel-v1:0", CLAUDE, "claude"),
-        ("outcrop.gravel-v1:0", {"inputText": ""}, "titan"),
-        ("outcrop.gravel-v1:0", {"messages": USER, "inferenceConfig": {}}, "nova"),
+        ("outcrop.pebble-s-v1:0", CLAUDE, "claude"),
+        ("outcrop.pebble-s-v1:0", {"inputText": ""}, "titan"),
+        ("outcrop.pebble-s-v1:0", {"messages": USER, "inferenceConfig": {}}, "nova"),
     ],
 )
 def test_the_model_or_else_the_body_decides_the_format(model: str, body: dict[str, Any], expected: str) -> None:
