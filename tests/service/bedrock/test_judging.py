@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from outcrop.evaluation.judging import BUILTIN
-from tests.support.bedrock import GRAVEL, World, evaluation
+from tests.support.bedrock import PEBBLE, World, evaluation
 
 pytestmark = pytest.mark.contract
 
-JUDGE = {"bedrockEvaluatorModels": [{"modelIdentifier": GRAVEL}]}
+JUDGE = {"bedrockEvaluatorModels": [{"modelIdentifier": PEBBLE}]}
 GIVEN = {"models": [{"precomputedInferenceSource": {"inferenceSourceIdentifier": "elsewhere"}}]}
 SCALE = [{"definition": "poor", "value": {"floatValue": 0}}, {"definition": "very good", "value": {"floatValue": 10}}]
 
@@ -41,7 +41,7 @@ def test_a_model_judges_every_row_and_says_why(world: World) -> None:
     found = world.client.get_evaluation_job(jobIdentifier=arn)
     assert found["status"] == "Completed", found.get("failureMessages")
     summaries = world.client.list_evaluation_jobs(nameContains="judged")["jobSummaries"]
-    assert summaries[0]["evaluatorModelIdentifiers"] == [GRAVEL]
+    assert summaries[0]["evaluatorModelIdentifiers"] == [PEBBLE]
     folder = world.server.bucket("data") / "scores" / "judged" / arn.rpartition("/")[2]
     [file] = folder.glob("models/*/taskTypes/*/datasets/*/*_output.jsonl")
     rows = [json.loads(line)["automatedEvaluationResult"]["scores"] for line in file.read_text().splitlines()]
@@ -49,7 +49,7 @@ def test_a_model_judges_every_row_and_says_why(world: World) -> None:
     for correctness, brevity, overlap in rows:
         assert correctness["result"] in {value for _, value in BUILTIN["Builtin.Correctness"].ratings}
         assert brevity["result"] in (0, 10)
-        assert brevity["evaluatorDetails"][0]["modelIdentifier"] == GRAVEL
+        assert brevity["evaluatorDetails"][0]["modelIdentifier"] == PEBBLE
         assert isinstance(brevity["evaluatorDetails"][0]["explanation"], str)
         assert "evaluatorDetails" not in overlap
     summary = json.loads((folder / "evaluation_summary.json").read_text())["scores"]
