@@ -34,8 +34,11 @@ def signatures(hashes: NDArray[np.uint64], offsets: NDArray[np.int64]) -> Signat
     if not len(offsets) - 1:
         return found.T
     upper = (hashes >> np.uint64(32)).astype(np.uint32)
+    permuted = np.empty_like(upper)
     for number in range(PERMUTATIONS):
-        np.minimum.reduceat(upper * MULTIPLIERS[number] + ADDENDS[number], offsets[:-1], out=found[number])
+        np.multiply(upper, MULTIPLIERS[number], out=permuted)
+        permuted += ADDENDS[number]
+        np.minimum.reduceat(permuted, offsets[:-1], out=found[number])
     return np.ascontiguousarray(found.T)
 
 

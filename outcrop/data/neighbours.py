@@ -88,11 +88,12 @@ def similar_pairs(matrix: NDArray[Any], floor: float, keys: NDArray[np.uint64] |
 
     keys: of the bands; without them the matrix holds whole signatures.
     """
-    keys = band_keys(matrix) if keys is None else keys
+    by_band = np.ascontiguousarray((band_keys(matrix) if keys is None else keys).T)
     for band in range(BANDS):
         # Rows of a bucket stand side by side, ordered by the next band, so that the most alike are the nearest.
-        order = np.lexsort((keys[:, (band + 1) % BANDS], keys[:, band]))
-        bucket = keys[order, band]
+        shared = _shared(by_band[band])
+        order = shared[np.lexsort((by_band[(band + 1) % BANDS][shared], by_band[band][shared]))]
+        bucket = by_band[band][order]
         for distance in range(1, WINDOW + 1):
             same = np.flatnonzero(bucket[:-distance] == bucket[distance:])
             if not len(same):
@@ -101,6 +102,14 @@ def similar_pairs(matrix: NDArray[Any], floor: float, keys: NDArray[np.uint64] |
             estimate = _estimates(matrix, left, right)
             near = estimate >= floor
             yield Pairs(np.minimum(left, right)[near], np.maximum(left, right)[near], estimate[near], band)
+
+
+def _shared(key: NDArray[np.uint64]) -> Rows:
+    """The rows whose key another row has, too."""
+    order = np.argsort(key)
+    same = key[order][1:] == key[order][:-1]
+    rows: Rows = np.sort(order[np.concatenate([same, [False]]) | np.concatenate([[False], same])])
+    return rows
 
 
 def _estimates(matrix: NDArray[Any], left: Rows, right: Rows) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -15,9 +16,12 @@ from outcrop.data.certificate import CERTIFICATE, certify, digest_of, line_of, s
 from outcrop.data.crossing import PIECE_ROWS
 from outcrop.data.draw import SplitSpec, draw
 from outcrop.data.mapping import Mapping
-from outcrop.data.records import Record
+from outcrop.data.records import Record, prompt_text
 from outcrop.data.split_columns import MeasureSplit
 from outcrop.data.steps.columns import Columns, Held, places
+
+FITTED_ROWS = 10_000
+"""Rows on which the frame of all prompts is looked for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def split(records: Sequence[Record], spec: SplitSpec | None = None) -> Split:
     rows without the field of groups or times.
     """
     spec = spec or SplitSpec()
-    measure = MeasureSplit.fit(records, spec.group_by, spec.time_by)
+    measure = MeasureSplit.fit(_sample(records), spec.group_by, spec.time_by)
     names = sorted({record.origin.file for record in records})
     pieces = []
     for start in range(0, max(1, len(records)), PIECE_ROWS):
@@ -57,6 +61,16 @@ def split(records: Sequence[Record], spec: SplitSpec | None = None) -> Split:
     digests = {name: digest_of(part) for name, part in zip(PARTS, (train, validation, test), strict=True) if part}
     fields = {str(name) for record in records for name in record.fields}
     return Split(train, validation, test, left_out, sealed(certify(drawn, spec), digests, fields))
+
+
+def _sample(records: Sequence[Record]) -> Sequence[Record]:
+    """About FITTED_ROWS of the records, or all of fewer; chosen by their prompts, so that their order has no part."""
+    one_in = len(records) // FITTED_ROWS
+    if one_in < 2:
+        return records
+    return [
+        record for record in records if not crc32(prompt_text(record).encode("utf-8", "surrogatepass")) % one_in
+    ] or records
 
 
 def write_split(drawn: Split, folder: Path, mapping: Mapping | None = None, *, overwrite: bool = False) -> None:

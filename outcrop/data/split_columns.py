@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -19,9 +20,12 @@ from outcrop.data.neighbours import Prints
 from outcrop.data.records import Conversation, Origin, Pair, Record, Text, answer_text, prompt_text
 from outcrop.data.shingles import Shingler, normalise
 from outcrop.data.steps.columns import Arrays, Columns
-from outcrop.data.synthetic import marked, prompt_key, source_of
+from outcrop.data.synthetic import key_of_normalised, marked, source_of
 
 KINDS: tuple[type[Record], ...] = (Conversation, Pair, Text)
+ODD = 0x9E3779B97F4A7C15
+"""Spreads line numbers over 64 bits, each to a place of its own."""
+
 Hashes = NDArray[np.uint64]
 
 
@@ -40,17 +44,17 @@ class MeasureSplit:
 
     def __call__(self, records: Sequence[Record]) -> Arrays:
         """The columns, named as `Measured` reads them."""
-        prompts = [prompt_text(record) for record in records]
-        flat = self.shingler.flat([normalise(text) for text in prompts])
+        normalised = [normalise(prompt_text(record)) for record in records]
+        flat = self.shingler.flat(normalised)
         sets, matrix = sets_of(flat), signatures(flat.hashes, flat.offsets)
         labels = _labels(records)
         groups = _fields(records, self.group_by, lambda value: _hash(str(value)))
         times = _fields(records, self.time_by, _seconds)
         sources = [source_of(record) if marked(record) else (None, None) for record in records]
         return {
-            "key": np.array([prompt_key(text) for text in prompts], dtype=np.uint64),
+            "key": np.array([key_of_normalised(text) for text in normalised], dtype=np.uint64),
             "kind": np.array([KINDS.index(type(record)) for record in records], dtype=np.int8),
-            "label": label_hashes(records),
+            "label": _hashes(labels),
             "group": np.array([value or 0 for value in groups.values], dtype=np.uint64),
             "time": np.array([value or 0 for value in times.values], dtype=np.float64),
             "place": np.array([_place(record.origin) for record in records], dtype=np.uint64),
@@ -116,7 +120,12 @@ class Measured:
 
 def label_hashes(records: Sequence[Record]) -> Hashes:
     """A hash of each answer that may be a label, 0 for the others."""
-    return np.array([_hash(label) if label else 0 for label in _labels(records)], dtype=np.uint64)
+    return _hashes(_labels(records))
+
+
+def _hashes(labels: Sequence[str]) -> Hashes:
+    known = {label: _hash(label) for label in set(labels) if label} | {"": 0}
+    return np.array([known[label] for label in labels], dtype=np.uint64)
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
@@ -165,7 +174,12 @@ def _seconds(value: Any) -> float:
 
 def _place(origin: Origin) -> int:
     """A hash of where a row stands, 0 for nowhere."""
-    return _hash(str(origin)) if origin.line else 0
+    return (_file_hash(origin.file) + origin.line * ODD) % (1 << 64) or 1 if origin.line else 0
+
+
+@lru_cache(maxsize=64)
+def _file_hash(name: str) -> int:
+    return _hash(name)
 
 
 def _hash(text: str) -> int:

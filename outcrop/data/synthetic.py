@@ -40,6 +40,8 @@ class Mark:
 def marked(record: Record) -> bool:
     """Whether a record says that it is synthetic."""
     value = record.fields.get(FIELD)
+    if value is None:
+        return False
     return str(value).strip().casefold() not in NO if isinstance(value, str | int | float | None) else bool(value)
 
 
@@ -58,5 +60,9 @@ def source_of(record: Record) -> tuple[Origin | None, int | None]:
 
 def prompt_key(text: str) -> int:
     """A hash of 64 bits of a prompt, equal where prompts are the same after normalisation."""
-    digest = blake2b(normalise(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
+    return key_of_normalised(normalise(text))
+
+
+def key_of_normalised(text: str) -> int:
+    """The key of a prompt that is normalised already."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
