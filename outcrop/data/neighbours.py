@@ -107,9 +107,10 @@ def similar_pairs(matrix: NDArray[Any], floor: float, keys: NDArray[np.uint64] |
 def _shared(key: NDArray[np.uint64]) -> Rows:
     """The rows whose key another row has, too."""
     order = np.argsort(key)
-    same = key[order][1:] == key[order][:-1]
-    rows: Rows = np.sort(order[np.concatenate([same, [False]]) | np.concatenate([[False], same])])
-    return rows
+    shared = np.zeros(len(key), dtype=bool)
+    same = np.flatnonzero(key[order][1:] == key[order][:-1])
+    shared[order[same]] = shared[order[same + 1]] = True
+    return np.flatnonzero(shared)
 
 
 def _estimates(matrix: NDArray[Any], left: Rows, right: Rows) -> NDArray[np.float64]:
