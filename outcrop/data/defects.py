@@ -36,7 +36,7 @@ DEFECTS: dict[str, Defect] = {
     "broken-parquet": _error("the file is not readable as Parquet", "Write it again, or check its name."),
     "unknown-format": _error(
         "the rows have no known record format",
-        "Name the columns with --map, for instance --map prompt=text,completion=label.",
+        "Name the columns with --map, for instance --map prompt=text,completion=label, or --map text=text.",
     ),
     "format-mismatch": _error("a row has another format than its file", "Keep one format per file."),
     "not-utf8": _error("the bytes are not UTF-8", "Save the file as UTF-8."),
