@@ -23,15 +23,14 @@ from outcrop.core.svg import element
 from outcrop.evaluation.plots import loss_plot
 from outcrop.evaluation.results import TrainingCurves
 from outcrop.models.folder import BUNDLED
-from outcrop.workflows.evaluate import reproduction
 
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parents[1] / "benchmarks"
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 WEIGHTS = "model.safetensors"
 LICENCE = "Apache-2.0; attributions of the texts in README.md"
-MACHINE_WATTS = 60
-"""What two cores of a server draw with their share of the machine: an assumption, said in the card."""
+GPU_WATTS = 700
+"""The most that the GPU may draw: an assumption, said in the card."""
 
 
 def read(path: Path) -> Any:
@@ -83,10 +82,12 @@ def facts(out: Path, base: str, tuned: str, name: str) -> dict[str, Any]:
     minutes = first["minutes"] + second["minutes"]
     results = {part: read(BENCHMARKS / "pebble" / "results" / f"{part}.json") for part in ("text", "tasks", "cold")}
     quality = BENCHMARKS / "quality" / "results"
+    gpu = read(BENCHMARKS / "pebble" / "results" / "gpu.json")
     return {
+        "gpu": gpu, "speed": gpu[base],
         "name": name, "config": config, "parameters": parameters(config), "first": first, "second": second,
         "tokens": first["steps"] * first["batch_size"] * 512, "hours": minutes / 60,
-        "watt_hours": minutes / 60 * MACHINE_WATTS, "watts": MACHINE_WATTS, "machine": dict(reproduction().machine),
+        "watt_hours": minutes / 60 * GPU_WATTS, "watts": GPU_WATTS,
         "corpus": read(out / "corpus" / "counts.json"), "instructions": read(out / "instructions" / "counts.json"),
         "results": {part: found and found["found"] for part, found in results.items()},
         "tuned": {
