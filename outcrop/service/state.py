@@ -92,7 +92,7 @@ class Service:
                 await run_sync(self.progress.settle)
             except StoreUnavailable:
                 LOGGER.warning("The database does not answer; jobs are looked at again")
-            except Exception:  # noqa: BLE001  one bad row must not keep the others from being registered
+            except Exception:  # noqa: BLE001  the server goes on, and tries again
                 LOGGER.exception("The results of jobs could not be registered")
             await asyncio.sleep(SETTLE_S)
 

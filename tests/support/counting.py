@@ -43,10 +43,11 @@ def count(
     sources: dict[str, str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    told: dict[str, Any] | None = None,
     listener: Listener = ignore,
 ) -> dict[str, Any]:
-    """Count. fail: the error to end with at half of the steps; fail_above: only with larger micro-batches; hold: the
-    file without which the last step does not begin."""
+    """Count. told: further fields of the result; fail: the error to end with at half of the steps; fail_above: only
+    with larger micro-batches; hold: the file without which the last step does not begin."""
     tokens = (settings or {}).get("micro_batch_tokens", 4096)
     with run_folder(to, overwrite=overwrite, resume=resume) as folder:
         listener({"event": "stage", "title": "Counting"})
@@ -60,11 +61,11 @@ def count(
                 time.sleep(seconds)
             if fail and step > steps // 2 and tokens > fail_above:
                 raise FAILURES[fail]
-            told: BaseException | None = None
+            request: BaseException | None = None
             try:
                 listener({"event": "step", "step": step, "steps": steps, "epoch": 1, "loss": 1 / step, "eta_s": 1.0})
-            except StopRequested as request:
-                told = request
+            except StopRequested as asked:
+                request = asked
             checkpoints = folder / RUN / "checkpoints"
             checkpoints.mkdir(exist_ok=True)
             before = (checkpoints / f"step-{step - 1:08d}").read_text() if step > 1 else ""
@@ -72,10 +73,10 @@ def count(
                 history.write(f"{os.getpid()} {step}\n")
             write_atomic(checkpoints / f"step-{step:08d}", after(before, step))
             listener({"event": "checkpoint", "step": step})
-            if told and step < steps:
-                raise told
+            if request and step < steps:
+                raise request
         weights = (folder / RUN / "checkpoints" / f"step-{steps:08d}").read_text()
-        result = {"model": to, "steps": steps, "micro_batch_tokens": tokens, "weights": weights}
+        result = {"model": to, "steps": steps, "micro_batch_tokens": tokens, "weights": weights, **(told or {})}
         write_atomic(folder / "result.json", json.dumps(result))
     return result
 
@@ -97,8 +98,8 @@ def customize(base: str, to: str, *, output: str, listener: Listener = ignore, *
     """In place of a customization job of the service. Where `held` is in its output, it waits for a file `release`
     in OUTCROP_HOME before its last step."""
     hold = str(settings.home() / "release") if "held" in output else ""
-    result = count(to, steps=CUSTOMIZE_STEPS, seconds=0.05, hold=hold, listener=listener)
-    return {**result, "training_loss": 1.0, "validation_losses": []}
+    told = {"training_loss": 1.0, "validation_losses": []}
+    return count(to, steps=CUSTOMIZE_STEPS, seconds=0.05, hold=hold, told=told, listener=listener)
 
 
 VERBS: Catalog[Any] = Catalog(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from outcrop.core.errors import StoreUnavailable
 from outcrop.jobs.queue import Queue
 from outcrop.service.bedrock.arns import (
     COPY_JOB,
@@ -19,6 +20,7 @@ from outcrop.service.bedrock.arns import (
     INVOCATION_JOB,
 )
 from outcrop.service.bedrock.failures import failure_message
+from outcrop.service.log import LOGGER
 from outcrop.store.jobs import JobRow
 from outcrop.store.resources import Resource, ResourceTable
 
@@ -114,10 +116,15 @@ class Progress:
         self._clock, self._settled = clock, -MOMENT_S
 
     def settle(self) -> None:
-        """Look at every resource whose job had not ended."""
+        """Look at every resource whose job had not ended. One that cannot be registered does not hinder the others."""
         self._settled = self._clock()
         for resource in self._resources.working(UNFINISHED):
-            self.of(resource)
+            try:
+                self.of(resource)
+            except StoreUnavailable:
+                raise
+            except Exception:  # noqa: BLE001  the log says which, and why
+                LOGGER.exception("The end of the job of %s could not be registered", resource.arn)
 
     def settle_soon(self) -> None:
         """The same, unless that was a moment ago."""

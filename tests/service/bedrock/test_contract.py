@@ -421,3 +421,21 @@ def test_a_wrong_customization_job_is_refused_and_leaves_nothing(world: World, c
         world.client.create_model_customization_job(**customization("wrong", **change))
     assert type(error.value).__name__ in ("ValidationException", "ParamValidationError")
     assert world.client.list_model_customization_jobs(maxResults=1000)["modelCustomizationJobSummaries"] == before
+
+
+def test_a_job_whose_end_cannot_be_read_hinders_no_other(world: World) -> None:
+    queue, client = world.server.service.queue, world.client
+    broken = client.create_model_customization_job(**customization("broken"))["jobArn"]
+    row = world.server.service.resources.find(world.server.keys.project, ["customization-job"], arn=broken)
+    assert row is not None
+    lease = queue.claim(row.job_id or "", {"pid": 0}, 3600)
+    assert lease is not None
+    lease.succeed({"nothing": "of what is expected"})
+    other = client.create_model_import_job(
+        jobName="beside", importedModelName="beside", roleArn=ROLE,
+        modelDataSource={"s3DataSource": {"s3Uri": "s3://data/model/"}},
+    )["jobArn"]  # fmt: skip
+    world.server.work()
+    assert client.get_model_import_job(jobIdentifier=other)["status"] == "Completed"
+    assert client.list_model_customization_jobs()["modelCustomizationJobSummaries"]
+    world.server.service.resources.delete(row)
