@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 LONGEST = 2048
+RESUME, AGAIN = "outcrop jobs resume", "Make the job again."
+"""Jobs of the API are not resumed: what is told to whoever sees a job in the command is of no use here."""
 FULL_REPORT = "All of them: validation_report.json in the output."
 
 
@@ -16,6 +18,7 @@ def failure_message(error: Mapping[str, Any]) -> str:
         return _lines(report)
     parts = (error.get("where", ""), error.get("message", ""), error.get("remedy", ""))
     where, message, remedy = (str(part).strip() for part in parts)
+    remedy = AGAIN if RESUME in remedy else remedy
     return _cut(" ".join(filter(None, (f"{where}:" if where else "", message, remedy))) or "The job failed.", "")
 
 
