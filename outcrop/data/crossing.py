@@ -126,25 +126,32 @@ def crossing(
 
 
 class _Index:
-    """Entries of held rows in the order of their values. rows: of the whole."""
+    """Entries of held rows in the order of their values. rows: of the whole, in which each piece begins at a row."""
 
-    def __init__(self, entries: Sequence[Entries]) -> None:
-        value = np.concatenate([each.value for each in entries])
+    def __init__(self, entries: Sequence[tuple[Entries, int]]) -> None:
+        value = np.concatenate([each.value for each, _ in entries])
         self._present = np.zeros(1 << LOOKUP_BITS, dtype=bool)
         self._present[_places(value)] = True
         order = np.argsort(value, kind="stable")
         self._value = value[order]
-        self.rows = np.concatenate([each.row for each in entries])[order]
+        self.rows = np.concatenate([each.row + start for each, start in entries])[order]
 
     def find(self, entries: Entries) -> tuple[Rows, Rows, Rows]:
-        """Of the entries whose value is here: row, the first place here, and how many follow from there."""
+        """Of the entries whose value is here: row, the first place here, and how many follow from there.
+
+        Of each group those of most rows are left out, as many as it may spare.
+        """
         known = np.flatnonzero(self._present[_places(entries.value)])
         known = known[np.argsort(entries.value[known])]  # so that searches next to each other end near each other
         value = entries.value[known]
         low = np.searchsorted(self._value, value, side="left")
         count = np.searchsorted(self._value, value, side="right") - low
-        found = count > 0
-        return entries.row[known][found], low[found], count[found]
+        group = entries.group[known]
+        order = np.lexsort((-count, group))
+        first = np.searchsorted(group[order], group[order], side="left")
+        kept = order[np.arange(len(order)) - first >= entries.spare[group[order]]]
+        kept = kept[count[kept] > 0]
+        return group[kept] >> 1, low[kept], count[kept]
 
 
 class _Join:
@@ -166,9 +173,8 @@ class _Join:
         crowded = np.zeros(len(chosen), dtype=bool)
         for number in range(passes):
             index = _Index([
-                Entries(made.value, made.row + rows.start)
+                (_share(join.entries(sets, self._held[rows]), number, passes), rows.start)
                 for rows, sets in self._pieces()
-                for made in [_share(join.entries(sets, self._held[rows]), number, passes)]
             ])  # fmt: skip
             for rows, sets in self._pieces():
                 mine = _share(join.entries(sets, (chosen & ~crowded)[rows]), number, passes)
@@ -231,7 +237,7 @@ def _share(entries: Entries, number: int, passes: int) -> Entries:
     if passes == 1:
         return entries
     kept = entries.value % np.uint64(passes) == np.uint64(number)
-    return Entries(entries.value[kept], entries.row[kept])
+    return Entries(entries.value[kept], entries.group[kept], entries.spare // passes)
 
 
 def _spread(near: Rows, low: Rows, count: Rows, rows: Rows) -> Iterator[tuple[Rows, Rows]]:

@@ -1,8 +1,9 @@
 """Two filters of an exact similarity join: entries of which any two sets that are alike enough share one.
 
 Partitions (Arasu, Ganti, Kaushik 2006, PartEnum; Deng et al. 2015, PTJ): two sets with Jaccard similarity ≥ t differ
-in at most k = (1 − t) / (1 + t) · (|A| + |B|) elements, so of k + 1 ranges of hashes one holds the same elements in
-both. An entry stands for all elements of a range: few sets share it by chance, however many sets there are.
+in at most k = (1 − t) / (1 + t) · (|A| + |B|) elements, so of k + 1 + r ranges of hashes r + 1 hold the same elements
+in both. An entry stands for all elements of a range: few sets share it by chance. Who looks for partners may leave out
+any r of them, best those that most sets share: ranges that are empty, or hold a frequent element alone.
 
 Prefixes (Chaudhuri, Ganti, Kaushik 2006; Xiao et al. 2008, PPJoin): put all elements in one order, rarest first; the
 two share one among the first |A| − ⌈t·|A|⌉ + 1 of each. Better where many sets have most of their elements in common.
@@ -24,6 +25,9 @@ SLOTS = 1 << 22
 
 ROUNDING = 1e-9
 
+NEEDED_PER_SPARE = 4
+"""One range may be left out for so many that are needed."""
+
 Rows = NDArray[np.int64]
 Chosen = NDArray[np.bool_]
 Halves = NDArray[np.uint32]
@@ -38,10 +42,19 @@ class Sets(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """What rows of a piece may share: values, and the row of each, numbered within the piece."""
+    """What rows of a piece may share: values, and the group of each; a row has the groups 2·row and 2·row + 1.
+
+    spare: for each group how many of its entries may be left out.
+    """
 
     value: NDArray[np.uint64]
-    row: Rows
+    group: Rows
+    spare: Rows
+
+    @property
+    def row(self) -> Rows:
+        """The row of each value, numbered within the piece."""
+        return self.group >> 1
 
 
 class Filter(Protocol):
@@ -70,7 +83,9 @@ class Partitions:
         first.append(int(first[-1] / threshold + ROUNDING) + 1)
         self._first = np.array(first, dtype=np.int64)
         differing = (1 - threshold) / (1 + threshold) * 2 * (self._first[1:] - 1)
-        self._ranges = np.floor(differing + ROUNDING).astype(np.int64) + 1
+        needed = np.floor(differing + ROUNDING).astype(np.int64) + 1
+        self._spare = needed // NEEDED_PER_SPARE
+        self._ranges = needed + self._spare
 
     def count(self, sizes: Rows) -> int:
         """So many entries have sets of these sizes."""
@@ -85,8 +100,12 @@ class Partitions:
         terms = mixed(hashes + np.uint64(1))
         number = self._class(sizes)
         both = [self._by_scheme(hashes, terms, sizes, number + shift) for shift in (0, 1)]
-        rows = [np.repeat(np.flatnonzero(chosen), self._ranges[number + shift]) for shift in (0, 1)]
-        return Entries(np.concatenate(both), np.concatenate(rows))
+        rows = np.flatnonzero(chosen)
+        groups = [np.repeat(2 * rows + shift, self._ranges[number + shift]) for shift in (0, 1)]
+        spare = np.zeros(2 * len(chosen), dtype=np.int64)
+        for shift in (0, 1):
+            spare[2 * rows + shift] = self._spare[number + shift]
+        return Entries(np.concatenate(both), np.concatenate(groups), spare)
 
     def _class(self, sizes: Rows) -> Rows:
         found: Rows = np.searchsorted(self._first, sizes, side="right") - 1
@@ -135,7 +154,8 @@ class Prefixes:
         begin = np.cumsum(sizes) - sizes
         keys = keys[np.arange(len(keys)) - np.repeat(begin, sizes) < np.repeat(self._length(sizes), sizes)]
         value = keys & np.uint64((1 << (FREQUENCY_BITS + HASH_BITS)) - 1)
-        return Entries(value, (keys >> np.uint64(64 - ROW_BITS)).astype(np.int64))
+        row = (keys >> np.uint64(64 - ROW_BITS)).astype(np.int64)
+        return Entries(value, 2 * row, np.zeros(2 * len(chosen), dtype=np.int64))
 
     def _length(self, sizes: Rows) -> Rows:
         length: Rows = sizes - np.ceil(self._threshold * sizes - ROUNDING).astype(np.int64) + 1
