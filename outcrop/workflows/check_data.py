@@ -61,7 +61,7 @@ def check_data(
 
 def split_data(
     paths: Paths,
-    to: Path,
+    to: str | Path,
     mapping: Mapping | None = None,
     format: str | None = None,
     spec: SplitSpec | None = None,
@@ -73,12 +73,12 @@ def split_data(
 
     Raises UsageError if `to` holds something, DataError with every problem of the data or where no split exists.
     """
-    spec = spec or SplitSpec()
-    check_target(to, overwrite=overwrite, inputs=[paths] if isinstance(paths, str | Path) else paths)
+    spec, folder = spec or SplitSpec(), Path(to)
+    check_target(folder, overwrite=overwrite, inputs=[paths] if isinstance(paths, str | Path) else paths)
     listener({"event": "stage", "title": "Reading"})
     problems = Problems()
     records = load(paths, mapping, format, problems)
     listener({"event": "stage", "title": f"Splitting {len(records):,} rows"})
     drawn = split(records, spec)
-    write_split(drawn, to, mapping, overwrite=overwrite)
-    return SplitResult(to, drawn, problems)
+    write_split(drawn, folder, mapping, overwrite=overwrite)
+    return SplitResult(folder, drawn, problems)

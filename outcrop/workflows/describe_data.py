@@ -16,7 +16,7 @@ from outcrop.core.files import check_target, staged_folder, write_atomic, write_
 from outcrop.core.spec import Spec, parameter
 from outcrop.data import bias
 from outcrop.data.bias import BiasTable
-from outcrop.data.card import Card, Provenance, Subject, markdown, subject, summary
+from outcrop.data.card import Card, Provenance, Subject, markdown, name_of, subject, summary
 from outcrop.data.counterfactual import Counterfactual, counterfactuals, write_counterfactuals
 from outcrop.data.label_quality import LabelDoubts, find_doubtful_labels
 from outcrop.data.labels import label_set
@@ -97,7 +97,7 @@ def compare_data(
     mapping: Mapping | None = None,
     format: str | None = None,
     spec: CompareSpec | None = None,
-    to: Path | None = None,
+    to: str | Path | None = None,
     listener: Listener = ignore,
     *,
     overwrite: bool = False,
@@ -106,18 +106,19 @@ def compare_data(
 
     Raises DataError with every problem of the data.
     """
-    if to:
-        check_target(to, overwrite=overwrite, inputs=[*_named(paths), *production.paths])
+    target = Path(to) if to else None
+    if target:
+        check_target(target, overwrite=overwrite, inputs=[*_named(paths), *production.paths])
     listener({"event": "stage", "title": "Reading"})
     training = load(paths, mapping, format)
     found = _compared(training, production, mapping, format, spec or CompareSpec(), listener)
     if found is None:
         raise UsageError("There is nothing to compare with.", "Name a sample of production inputs: --production FILE.")
-    if to:
-        with staged_folder(to) as folder:
+    if target:
+        with staged_folder(target) as folder:
             write_json(folder / COMPARISON, summary(found))
             write_atomic(folder / WEIGHTS, "".join(_weight_lines(training, found)))
-    return CompareResult(to, found)
+    return CompareResult(target, found)
 
 
 def find_bias(
@@ -126,7 +127,7 @@ def find_bias(
     format: str | None = None,
     spec: BiasSpec | None = None,
     production: Production | None = None,
-    to: Path | None = None,
+    to: str | Path | None = None,
     listener: Listener = ignore,
     *,
     overwrite: bool = False,
@@ -135,25 +136,25 @@ def find_bias(
 
     Raises DataError with every problem of the data, UsageError for wrong fields and files.
     """
-    spec = spec or BiasSpec()
-    if to:
-        check_target(to, overwrite=overwrite, inputs=[*_named(paths), *(production.paths if production else ())])
+    spec, target = spec or BiasSpec(), Path(to) if to else None
+    if target:
+        check_target(target, overwrite=overwrite, inputs=[*_named(paths), *(production.paths if production else ())])
     listener({"event": "stage", "title": "Reading"})
     records = load(paths, mapping, format)
     compared = _compared(records, production, mapping, format, CompareSpec(seed=spec.seed), listener)
     tables = _bias(records, spec, compared, _doubts(records, spec, listener))
     found = tuple(counterfactuals(records, read_terms(_path(spec.terms)).swaps))
-    if to:
-        with staged_folder(to) as folder:
+    if target:
+        with staged_folder(target) as folder:
             write_json(folder / BIAS, [table.as_dict() for table in tables])
             write_counterfactuals(found, folder)
-    return BiasResult(to, tables, found)
+    return BiasResult(target, tables, found)
 
 
 def describe_data(
     paths: Paths,
-    to: Path,
-    provenance: Provenance,
+    to: str | Path,
+    provenance: Provenance | None = None,
     mapping: Mapping | None = None,
     format: str | None = None,
     spec: BiasSpec | None = None,
@@ -167,8 +168,9 @@ def describe_data(
     A sealed test is counted and not read. Rows with errors are left out and counted. Raises DataError where no row can
     be used, UsageError if `to` holds something.
     """
-    spec = spec or BiasSpec()
-    check_target(to, overwrite=overwrite, inputs=[*_named(paths), *(production.paths if production else ())])
+    spec, target = spec or BiasSpec(), Path(to)
+    check_target(target, overwrite=overwrite, inputs=[*_named(paths), *(production.paths if production else ())])
+    provenance = provenance or Provenance(name_of(_named(paths)[0]))
     about = subject(paths)
     if (mapping or format) and (about.split or about.preparation):
         raise UsageError("The rows of a split or preparation are records.", "Leave out --map, --template and --format.")
@@ -183,9 +185,9 @@ def describe_data(
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         created=datetime.now(UTC).isoformat(timespec="minutes"),
     )
-    with staged_folder(to) as folder:
+    with staged_folder(target) as folder:
         write_card(card, folder)
-    return CardResult(to, card)
+    return CardResult(target, card)
 
 
 def described(

@@ -31,7 +31,7 @@ def test_a_comparison_writes_a_weight_for_every_row(loans: Path, tmp_path: Path)
     asked = [json.loads(line)["text"] for line in loans.read_text().splitlines()]
     live = write_jsonl(tmp_path / "live.jsonl", [{"q": text} for text in asked[:60]])
     production = Production(paths=(str(live),), columns="text=q")
-    result = compare_data(str(loans), production, COLUMNS, to=tmp_path / "out")
+    result = compare_data(str(loans), production, COLUMNS, to=str(tmp_path / "out"))
     weights = [json.loads(line) for line in (tmp_path / "out" / "weights.jsonl").read_text().splitlines()]
     assert [(each["file"], each["line"]) for each in weights] == [(str(loans), line) for line in range(1, 201)]
     written = json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -43,7 +43,7 @@ def test_a_comparison_writes_a_weight_for_every_row(loans: Path, tmp_path: Path)
 
 
 def test_bias_writes_tables_and_counterfactual_rows(loans: Path, tmp_path: Path) -> None:
-    result = find_bias(loans, COLUMNS, spec=BiasSpec(fields=("town",)), to=tmp_path / "out")
+    result = find_bias(loans, COLUMNS, spec=BiasSpec(fields=("town",)), to=str(tmp_path / "out"))
     assert [table["kind"] for table in json.loads((tmp_path / "out" / "bias.json").read_text())] == [
         "selection", "sampling", "label", "historical",
     ]  # fmt: skip
@@ -67,8 +67,9 @@ def test_expected_shares_are_read_or_refused(loans: Path, tmp_path: Path) -> Non
 
 def test_a_card_of_a_split_says_what_was_sealed(tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "train.jsonl", rows("openai-chat"))
-    split_data(data, tmp_path / "split")
-    result = describe_data(tmp_path / "split", tmp_path / "card", Provenance("Questions"))
+    split_data(data, str(tmp_path / "split"))
+    result = describe_data(str(tmp_path / "split"), str(tmp_path / "card"))
+    assert result.card.provenance.name == "split"
     assert sorted(path.name for path in (tmp_path / "card").iterdir()) == ["card.json", "card.md", "report.html"]
     assert result.card.subject.split is not None
     counts = result.card.subject.split["counts"]
