@@ -28,7 +28,7 @@ from outcrop.workflows.distill import distill
 from outcrop.workflows.fine_tune import tune
 from outcrop.workflows.pretrain import pretrain
 from outcrop.workflows.records import Source, read_rows
-from outcrop.workflows.run_folder import JOB, RESULT, RUN, is_of_job
+from outcrop.workflows.run_folder import JOB, RESULT, RUN, is_of_job, tidy
 
 SMALL = 300_000_000
 """Parameters up to which all weights are trained where nobody says how."""
@@ -89,7 +89,9 @@ def customize(
     sources = _fetched(store, [training, *validation], work / "inputs")
     model = work / "model"
     try:
-        if not is_of_job(model, JOB.get()):
+        if is_of_job(model, JOB.get()):
+            tidy(model)
+        else:
             chosen = _settings(base, kind, method, settings or {})
             if distillation is None:
                 _trained(kind, base, model, sources, chosen, listener)

@@ -22,7 +22,7 @@ from outcrop.generation.batch import BATCH_TOKENS
 from outcrop.jobs.policies import Reason, reason_of
 from outcrop.jobs.progress import json_ready
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.run_folder import JOB, RESULT, is_of_job
+from outcrop.workflows.run_folder import JOB, RESULT, is_of_job, tidy
 
 Verb = Callable[..., Any]
 
@@ -57,6 +57,7 @@ def perform(
     """
     target = Path(arguments["to"])
     if is_of_job(target, job_id):
+        tidy(target)
         return json.loads((target / RESULT).read_text("utf-8"))
     before = JOB.set(job_id)
     try:

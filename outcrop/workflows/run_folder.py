@@ -94,20 +94,25 @@ def run_folder(
 
 
 def _finish(partial: Path, target: Path) -> None:
-    """Remove what only an unfinished run needs, and put the folder in its place."""
-    leftovers = ("best-*", ".best-*", f"{ANSWERS}*", LOCK)
-    for leftover in [path for pattern in leftovers for path in (partial / RUN).glob(pattern)]:
-        leftover.unlink()
-    is_preparation = (partial / RUN / STAGES).exists()
-    for folder in ("checkpoints", "tokens", STAGES, INPUTS, SEARCH, BASELINE):
-        shutil.rmtree(partial / RUN / folder, ignore_errors=True)
-    if is_preparation:
-        shutil.rmtree(partial / RUN)
+    """Put the folder in its place, then tidy it: nothing that a killed run could go on from is removed before."""
     for file in partial.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written with no rights for others
     if target.exists():
         shutil.rmtree(target)
     os.replace(partial, target)
+    tidy(target)
+
+
+def tidy(folder: Path) -> None:
+    """Remove from a finished run what only an unfinished one needs."""
+    leftovers = ("best-*", ".best-*", f"{ANSWERS}*", LOCK)
+    for leftover in [path for pattern in leftovers for path in (folder / RUN).glob(pattern)]:
+        leftover.unlink()
+    is_preparation = (folder / RUN / STAGES).exists()
+    for name in ("checkpoints", "tokens", STAGES, INPUTS, SEARCH, BASELINE):
+        shutil.rmtree(folder / RUN / name, ignore_errors=True)
+    if is_preparation:
+        shutil.rmtree(folder / RUN)
 
 
 def _kept(partial: Path) -> str:

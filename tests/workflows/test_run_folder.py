@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 import pytest
 
 from outcrop.core.errors import UsageError
+from outcrop.core.events import ignore
 from outcrop.core.files import staged_folder
+from outcrop.workflows.job import perform
 from outcrop.workflows.run_folder import JOB, RESULT, RUN, is_of_job, run_folder
 
 
@@ -162,3 +166,40 @@ def test_a_run_that_was_ended_before_it_began_is_in_nobodys_way(tmp_path: Path) 
     (tmp_path / "out.partial" / "run" / "lock").touch()
     with run_folder(str(tmp_path / "out"), overwrite=False, resume=False):
         pass
+
+
+@pytest.mark.parametrize("at", ["replace", "rmtree"])
+def test_a_run_killed_while_it_is_put_in_place_is_whole_on_one_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Wherever the kill comes, either the result is there or the checkpoint is."""
+    module, target = {"replace": os, "rmtree": shutil}[at], tmp_path / "out"
+    real = getattr(module, at)
+
+    def killed(path: str | Path, *more: Any, **named: Any) -> None:
+        if Path(path).is_dir():
+            raise Ended
+        real(path, *more, **named)
+
+    monkeypatch.setattr(module, at, killed)
+    with working_for("job"), pytest.raises(Ended):
+        _run_to_the_end(target)
+    checkpoint = tmp_path / "out.partial" / RUN / "checkpoints" / "step-1"
+    assert is_of_job(target, "job") == (at == "rmtree")
+    assert is_of_job(target, "job") or checkpoint.exists()
+
+
+def _run_to_the_end(target: Path) -> None:
+    with run_folder(str(target), overwrite=False, resume=False) as folder:
+        (folder / RUN / "checkpoints" / "step-1").mkdir(parents=True)
+        (folder / RESULT).write_text("{}")
+
+
+def test_a_finished_run_is_tidied_by_the_attempt_that_finds_it(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with working_for("job"), run_folder(str(target), overwrite=False, resume=False) as folder:
+        (folder / RESULT).write_text('{"steps": 3}')
+    (target / RUN / "checkpoints").mkdir()
+    (target / RUN / "lock").touch()
+    assert perform("tune", {"to": str(target)}, "job", ignore) == {"steps": 3}
+    assert {path.name for path in (target / RUN).iterdir()} == {"job"}
