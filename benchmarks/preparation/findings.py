@@ -20,11 +20,13 @@ from outcrop.data.reading import read
 from outcrop.data.records import Pair, answer_text
 from outcrop.data.validation import check
 
+MEDQUAD = ("qa/medquad/train.jsonl.gz", "prompt=question,completion=answer")
 SETS = (
     ("slots/restaurant8k/train.jsonl.gz", "text=text"),
     ("text-to-sql/wikisql/train.jsonl.gz", "prompt=question,completion=sql"),
     ("intents/hwu64/train.jsonl.gz", "prompt=user_text,completion=label"),
-    ("qa/medquad/train.jsonl.gz", "prompt=question,completion=answer"),
+    ("intents/hwu64/train.jsonl.gz", "prompt=text,completion=label"),
+    MEDQUAD,
     ("intents/banking77/train.jsonl.gz", "prompt=text,completion=label"),
     ("intents/clinc150/train.jsonl.gz", "prompt=text,completion=label"),
     ("text-to-sql/advising/train.jsonl.gz", "prompt=question,completion=sql"),
@@ -63,7 +65,7 @@ def _findings(folder: Path, name: str, columns: str) -> Iterator[str]:
     begun = time.perf_counter()
     result = check(folder / name, Mapping.from_text(columns, "", ""))
     print(f"{name}: {result.rows:,} rows in {time.perf_counter() - begun:.1f} s", file=sys.stderr)
-    title = name.partition("/train")[0]
+    title = f"{name.partition('/train')[0]}, {columns}"
     if not result.problems:
         yield f"| {title} | {result.rows:,} | nothing | 0 | |"
     for group in result.problems.as_dict()["problems"]:
@@ -74,7 +76,7 @@ def _findings(folder: Path, name: str, columns: str) -> Iterator[str]:
 
 
 def _boilerplate(folder: Path) -> Iterator[str]:
-    rows = list(read(folder / SETS[3][0], Mapping.from_text(SETS[3][1], "", ""), problems=Problems()))
+    rows = list(read(folder / MEDQUAD[0], Mapping.from_text(MEDQUAD[1], "", ""), problems=Problems()))
     found = boilerplate([answer_text(row) for row in rows])
     yield f"{found.sentences:,} sentences stand in many answers: in {found.rows:,} of {len(rows):,} rows, and they"
     yield f"make {found.characters:.1%} of all characters. The most frequent:"
