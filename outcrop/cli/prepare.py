@@ -158,6 +158,9 @@ def report(result: PrepareResult) -> RenderableType:
         steps.add_row(name, *(f"{figure:,}" for figure in figures))
         lines += _details(name, step)
     counts = ", ".join(f"{name} {count:,}" for name, count in result.account["counts"].items())
+    left = ", ".join(result.account["fields_left_out"])
+    if left:
+        lines.append(Text(visible(f"Columns that are not written: {left}"), "yellow"))
     end = [Text.assemble("\nWritten: ", (visible(str(result.folder)), "bold"), f" ({counts})")]
     if result.report:
         end.append(Text.assemble("Report: ", (visible(str(result.report)), "bold")))

@@ -230,7 +230,7 @@ def _sampling(training: Sequence[Record], production: Sequence[Record]) -> tuple
         return ()
     have, want = (Counter(answer_text(record).strip() for record in side) for side in (training, production))
     rate = {label: (want[label] / want.total()) / (have[label] / have.total()) for label in have}
-    most = max(rate.values())
+    most = max(rate.values()) or 1.0
     return tuple(
         LabelShare(label, have[label] / have.total(), want[label] / want.total(), rate.get(label, 0.0) / most)
         for label in sorted(have | want)

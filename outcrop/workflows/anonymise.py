@@ -21,11 +21,11 @@ from outcrop.data.anonymise.findings import Recogniser
 from outcrop.data.anonymise.record_texts import is_answer
 from outcrop.data.anonymise.spec import AnonymiseSpec
 from outcrop.data.certificate import FORMAT_OF
-from outcrop.data.formats.catalog import SHAPES
+from outcrop.data.formats.catalog import CONTAINERS, SHAPES
 from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
-from outcrop.data.reading import Paths, files, read
-from outcrop.data.records import Record
+from outcrop.data.reading import Paths, container_of, files, read, sniff
+from outcrop.data.records import Record, Text
 
 EXAMPLES = 3
 REPORT_EVERY = 500
@@ -138,14 +138,22 @@ def restore(
     if not Path(vault).is_file():
         raise UsageError(f"--vault {vault} does not exist.", "Check the path.")
     listener({"event": "stage", "title": "Restoring"})
-    problems, rows = Problems(), 0
+    rows = 0
     with staged_file(target, vaults.MODE) as scratch, scratch.open("w", encoding="utf-8") as output:
-        for record in vaults.restored(read(path, None, None, problems), Path(vault)):
+        for record in vaults.restored(read(path, None, _format_written(path)), Path(vault)):
             output.write(_line(record))
             rows += 1
-        problems.raise_errors()
         output.flush()
     return rows
+
+
+def _format_written(path: str | Path) -> str | None:
+    """The format of a file that `anonymise` wrote, where it has to be said: texts with columns beside them."""
+    place, name = files(path)[0]
+    first = next(iter(CONTAINERS.load(container_of(place, name))(place, name, Problems())), None)
+    text = FORMAT_OF[Text]
+    said = first is not None and sniff([first]) is None and text in first.values
+    return text if said else None
 
 
 def _anonymised(

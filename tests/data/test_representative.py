@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from outcrop.core.errors import DataError
 from outcrop.core.statistics import permutation_test, two_sample_bootstrap
 from outcrop.data.distributions import aspects, divergence, one_hot, separability
-from outcrop.data.records import Origin, Pair, Record, Text
+from outcrop.data.records import Origin, Pair, Record, Text, answer_text, prompt_text
 from outcrop.data.representative import CompareSpec, Representativeness, compare
 
 TOPICS = {
@@ -75,6 +75,18 @@ def test_the_sampling_proposal_gives_the_mix_of_production(shifted: Representati
     assert kept["card"] == pytest.approx(kept["transfer"])
     assert {each.label: each.production for each in shifted.sampling}["loan"] == 0.2
     assert any(sentence == "Labels that production has and training lacks: loan." for sentence in shifted.conclusions)
+
+
+def test_samples_without_a_label_in_common_are_compared() -> None:
+    mix = {"card": 40, "transfer": 40}
+    live: list[Record] = [
+        Pair(prompt_text(each), f"new {answer_text(each)}", each.origin) for each in rows("live", mix, 2)
+    ]
+    found = compare(rows("train", mix, 1), live, SPEC)
+    assert {each.label: each.keep for each in found.sampling} == dict.fromkeys(
+        ("card", "transfer", "new card", "new transfer"), 0.0
+    )
+    assert "Labels that production has and training lacks: new card, new transfer." in found.conclusions
 
 
 def test_production_needs_no_answers_but_rows() -> None:

@@ -122,3 +122,12 @@ def test_what_does_not_fit_together_is_refused(data: Path, tmp_path: Path, key: 
         anonymise([str(data)], tmp_path / "old.jsonl")
     anonymise([str(data)], tmp_path / "old.jsonl", overwrite=True)
     assert len(rows_of(tmp_path / "old.jsonl")) == 3
+
+
+def test_texts_with_other_columns_are_restored(tmp_path: Path, key: str) -> None:
+    given = [{"id": number, "body": f"Mail anna{number}@corp.example"} for number in range(2)]
+    out, vault = tmp_path / "out" / "rows.jsonl", tmp_path / "safe" / "vault.jsonl"
+    spec = AnonymiseSpec.parse({"mode": "replace", "key_file": key})
+    anonymise([str(write(tmp_path / "rows.jsonl", given))], out, Mapping.from_text("text=body"), spec=spec, vault=vault)
+    assert restore(out, vault, tmp_path / "back.jsonl") == 2
+    assert rows_of(tmp_path / "back.jsonl") == [{"id": row["id"], "input": row["body"]} for row in given]

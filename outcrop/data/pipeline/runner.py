@@ -108,7 +108,7 @@ class Run:
             for link in links:
                 stage = self._set(f"{number}-{link.name}", link, stage)
                 number += 1
-            self._check_left(stage)
+                self._check_left(stage)
         return stage
 
     def _read(self, links: Sequence[Link]) -> Stage:

@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import DataError, UsageError
 from outcrop.core.spec import Spec, parameter
 from outcrop.data.certificate import CERTIFICATE, open_split
 from outcrop.data.mapping import Mapping
@@ -164,6 +164,12 @@ def references(spec: str, frame: Frame) -> References:
             files.append(number)
             lines.append(record.origin.line)
             bodies.append(frame.body(prompt_text(record)))
+        if problems.errors and not given.map:
+            raise DataError(
+                "\n".join([f"The reference {path} cannot be read:", *problems.lines("error")]),
+                "Name columns of references with --set decontaminate.map=prompt=…,completion=…; --map is for the rows.",
+                report=problems.as_dict(),
+            )
         problems.raise_errors()
     found = bags(bodies)
     bands: dict[tuple[int, int], list[int]] = {}

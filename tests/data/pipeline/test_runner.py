@@ -157,6 +157,12 @@ def test_what_cannot_be_mended_by_going_on_leaves_nothing(
     assert not (tmp_path / "out.partial").exists()
 
 
+def test_no_step_is_asked_about_no_rows(data: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"No rows are left \(decontaminate: \d+ exact\)"):
+        prepare(data[2:3], tmp_path / "out", settings={"decontaminate": {"against": data[2:3]}}, workers=1)
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_settings_are_read_from_words() -> None:
     words = ["mix.weights=a.jsonl=2,b=0.5", 'mix.replay={"c": 0.1}', "filter.languages=en, de", "split.seed=3"]
     assert parse_assignments(words) == {

@@ -66,6 +66,12 @@ def test_references_can_have_columns_of_their_own(tmp_path: Path) -> None:
     assert dropped([Pair(LONG, "x")], path, map="prompt=question,completion=answer") == {0: ("exact", "b.jsonl:1")}
 
 
+def test_a_reference_that_needs_columns_named_says_how(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "b.jsonl", [{"question": LONG, "answer": "1"}])
+    with pytest.raises(DataError, match=r"reference .*b\.jsonl(.*\n)+.*decontaminate\.map="):
+        dropped([Pair(LONG, "x")], path)
+
+
 def test_a_frame_around_all_prompts_makes_no_row_a_reference(tmp_path: Path) -> None:
     frame = (
         "Read the message of the customer with care and then name the one intent that fits it best. Message: {} Intent:"
