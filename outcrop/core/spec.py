@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -20,12 +20,15 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
-        """Build from untyped values. Raises UsageError naming every wrong field, what it was, what is allowed."""
+    def parse(cls, values: Mapping[str, Any], where: str = "", names: Mapping[str, str] | None = None) -> Self:
+        """Build from untyped values. Raises UsageError naming every wrong field, what it was, what is allowed.
+
+        names: of fields as the user gave them, where they are not ours.
+        """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise UsageError(describe(error, cls), where=where) from None
+            raise UsageError(describe(error, cls, names or {}), where=where) from None
 
 
 def parameter(default: Any, doc: str, *, unit: str = "", bedrock: str = "", source: str = "", **bounds: Any) -> Any:
@@ -62,11 +65,15 @@ def bounds_of(field: FieldInfo) -> tuple[str, ...]:
     )
 
 
-def describe(error: ValidationError, spec: type[BaseModel]) -> str:
-    """All problems of a ValidationError in the user's words, with suggestions for unknown names."""
+def describe(error: ValidationError, spec: type[BaseModel], names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """All problems of a ValidationError in the user's words, with suggestions for unknown names.
+
+    names: of fields as the user gave them, where they are not ours.
+    """
     sentences = []
     for problem in error.errors(include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
+        name = names.get(name, name)
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, spec.model_fields, n=1, cutoff=0.5)
             hint = f"Did you mean: {near[0]}?" if near else f"Allowed: {', '.join(spec.model_fields)}."

@@ -16,8 +16,9 @@ from outcrop.service.routes import Route
 
 def routes() -> Iterator[Route]:
     """Health and readiness are open: whoever watches a process has no key. They tell nothing but a word."""
-    yield Route("GET", "/health", "Health", health, open=True)
-    yield Route("GET", "/ready", "Ready", ready, open=True)
+    for method in ("GET", "HEAD"):
+        yield Route(method, "/health", "Health", health, open=True)
+        yield Route(method, "/ready", "Ready", ready, open=True)
     yield Route("GET", "/metrics", "Metrics", metrics)
 
 

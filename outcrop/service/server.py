@@ -48,7 +48,8 @@ class Started:
 def serve(spec: ServeSpec, announce: Callable[[Started], None]) -> None:
     """Listen and answer until SIGTERM or Ctrl-C; `announce` is called once, when the port is open.
 
-    Raises UsageError for an address beyond this machine without TLS, a port that is taken, and a wrong catalog.
+    Raises UsageError for an address beyond this machine without TLS, a port that is taken, a place that
+    cannot be allowed, and a wrong catalog.
     """
     _check(spec)
     certificate = _certificate(spec)
@@ -85,6 +86,9 @@ def _check(spec: ServeSpec) -> None:
             f"{spec.host} can be reached from other machines, and keys would travel unencrypted.",
             "Add --tls, or --certificate and --private-key, or listen on 127.0.0.1.",
         )
+    for location in spec.allowed_locations:
+        if "://" in location and not location.startswith("s3://"):
+            raise UsageError(f"--allow {location} names no place.", "Give a folder, such as /data, or s3://BUCKET/PREFIX.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -19,7 +19,7 @@ class ServeSpec(Spec):
     certificate: str = parameter("", "PEM file of another certificate, with its chain")
     private_key: str = parameter("", "PEM file of that certificate's key")
     allowed_hosts: tuple[str, ...] = parameter((), "further names in the Host header")
-    region: str = parameter("us-east-1", "the region in ARNs")
+    region: str = parameter("us-east-1", "the region in ARNs", pattern="^[a-z0-9-]{1,20}$")
     catalog: str = parameter("", "TOML file of further foundation models; default models.toml in OUTCROP_HOME")
     models: tuple[str, ...] = parameter((), "further foundation models, each as ID=FOLDER")
     s3_endpoint: str = parameter("", "URL of the S3 server for s3://; without it, buckets are folders")

@@ -119,7 +119,8 @@ class TrainingSpec(Spec):
         if unknown:
             suggestions = dict.fromkeys(did_you_mean(name, names) for name in unknown)
             raise UsageError(f"Unknown hyperparameter {', '.join(unknown)}.", " ".join(suggestions))
-        return cls.parse({names[name]: value for name, value in hyperparameters.items()} | others)
+        values = {names[name]: value for name, value in hyperparameters.items()}
+        return cls.parse(values | others, names={names[name]: name for name in hyperparameters})
 
 
 def bedrock_names() -> dict[str, str]:

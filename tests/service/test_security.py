@@ -19,7 +19,7 @@ from outcrop.service.openai.routes import PREFIXES as OPENAI
 from outcrop.service.routes import LABEL
 from outcrop.service.server import serve
 from outcrop.service.signature import REPEAT_S
-from outcrop.service.spec import ServeSpec
+from outcrop.service.spec import ServeSpec, serve_spec
 from tests.support.servers import TestServer
 
 
@@ -161,6 +161,18 @@ def test_listening_beyond_this_machine_needs_tls() -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.com"):
         with pytest.raises(UsageError, match="unencrypted"):
             serve(ServeSpec(host=host, port=0), lambda started: None)
+
+
+@pytest.mark.parametrize("place", ["http://data", "file:///data", "gs://data"])
+def test_only_folders_and_buckets_can_be_allowed(place: str) -> None:
+    with pytest.raises(UsageError, match="names no place"):
+        serve(ServeSpec(port=0, allowed_locations=("/data", place)), lambda started: None)
+
+
+@pytest.mark.parametrize("region", ["", "x y", "EU", "a" * 21])
+def test_a_region_that_no_arn_can_have_is_refused(region: str) -> None:
+    with pytest.raises(UsageError, match="region"):
+        serve_spec({"region": region})
 
 
 def test_secrets_are_private_on_disk_and_not_in_the_database(server: TestServer) -> None:

@@ -37,6 +37,14 @@ def test_a_name_that_bedrock_does_not_know() -> None:
         TrainingSpec.from_bedrock({"epochs": "5"})
 
 
+def test_wrong_values_are_told_by_the_names_that_were_given() -> None:
+    with pytest.raises(UsageError) as error:
+        TrainingSpec.from_bedrock({"epochCount": "x", "learningRate": "-1"}, dropout=2.0)
+    assert [sentence.split(":")[0] for sentence in str(error.value).split("). ")] == [
+        "epochCount", "learningRate", "dropout",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

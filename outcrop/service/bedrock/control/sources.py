@@ -28,6 +28,8 @@ def check_readable(call: Call, uri: str, member: str) -> int:
         raise invalid(f"{member}: {error}") from None
     except OSError as error:
         raise invalid(f"{member}: {uri} cannot be read: {error.strerror}.") from None
+    if not files and not uri.startswith("s3://"):
+        raise invalid(f"{member}: there is nothing at {uri}.")
     if not files:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         text = f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}"
