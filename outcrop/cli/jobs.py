@@ -20,11 +20,10 @@ from outcrop.cli.workflows import API_VERBS
 from outcrop.core import settings
 from outcrop.core.errors import UsageError
 from outcrop.jobs import controller
-from outcrop.jobs.controller import ControllerSpec
+from outcrop.jobs.controller import IDLE_S, ControllerSpec
 from outcrop.jobs.queue import Queue
 from outcrop.jobs.states import LIVE
 from outcrop.store.jobs import JobRow, StoredEvent
-from outcrop.workflows.recorded import IDLE_S
 
 POLL_S = 0.5
 STYLES = {"running": "cyan", "succeeded": "green", "failed": "red", "stopped": "yellow", "stopping": "yellow"}

@@ -128,8 +128,8 @@ class LeaseLost(JobFailed):
     code = "lease-lost"
 
 
-def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """A sentence naming the nearest allowed word, or all of them: for the remedy of an error."""
+def did_you_mean(given: str, allowed: Iterable[str], title: str = "Allowed") -> str:
+    """A sentence naming the nearest allowed word, or all of them after the title: for the remedy of an error."""
     names = sorted(allowed)
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
-    return f"Did you mean: {near[0]}?" if near else f"Allowed: {', '.join(names)}."
+    return f"Did you mean: {near[0]}?" if near else f"{title}: {', '.join(names)}."

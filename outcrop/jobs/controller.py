@@ -20,6 +20,8 @@ from outcrop.jobs.runners.local import RunnerSpec, RunnerTask
 
 LONGEST_PAUSE_S = 60.0
 """Between two starts of a runner that does not get as far as claiming its job."""
+IDLE_S = 60.0
+"""How long a controller that was started for jobs waits for others."""
 
 
 class ControllerSpec(Spec):

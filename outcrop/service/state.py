@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 from outcrop.core import settings
 from outcrop.core.errors import StoreUnavailable
 from outcrop.jobs import controller
-from outcrop.jobs.controller import ControllerSpec
+from outcrop.jobs.controller import IDLE_S, ControllerSpec
 from outcrop.jobs.queue import Queue
 from outcrop.service.auth import Authenticator
 from outcrop.service.bedrock.early import EarlyChecks
@@ -76,7 +76,7 @@ class Service:
         """Start what works in the background: the controller of jobs, and what registers their results."""
         await self.closing.__aenter__()
         if self.spec.start_controller:
-            await run_sync(controller.start, ControllerSpec(database=settings.database()))
+            await run_sync(self._start_controller)
         registering = asyncio.create_task(self._register())
         self.closing.push_async_callback(_cancelled, registering)
 
@@ -86,9 +86,18 @@ class Service:
         await self.closing.aclose()
         self.close()
 
+    def look_after_jobs(self) -> None:
+        """Start the controller where jobs have none: it ends when nothing is left to do, and may have been killed."""
+        if self.spec.start_controller and self.queue.unfinished():
+            self._start_controller()
+
+    def _start_controller(self) -> None:
+        controller.start(ControllerSpec(database=settings.database(), idle_s=IDLE_S))
+
     async def _register(self) -> None:
         while True:
             try:
+                await run_sync(self.look_after_jobs)
                 await run_sync(self.progress.settle)
             except StoreUnavailable:
                 LOGGER.warning("The database does not answer; jobs are looked at again")

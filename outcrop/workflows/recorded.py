@@ -12,16 +12,13 @@ from outcrop.core.errors import JobFailed
 from outcrop.core.events import Listener, StopRequested
 from outcrop.core.files import check_target
 from outcrop.jobs import controller
-from outcrop.jobs.controller import ControllerSpec
+from outcrop.jobs.controller import IDLE_S, ControllerSpec
 from outcrop.jobs.foreground import Recorder
 from outcrop.jobs.queue import JobRequest, Queue
 from outcrop.jobs.slots import preferred_device
 from outcrop.models.folder import find_model
 from outcrop.workflows.job import StopSwitch, failure
 from outcrop.workflows.run_folder import JOB
-
-IDLE_S = 60.0
-"""How long a controller that was started for a job waits for others."""
 
 
 @dataclass(frozen=True)

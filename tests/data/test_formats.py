@@ -245,6 +245,7 @@ def test_formats_of_a_file_are_told_by_most_of_its_first_rows(tmp_path: Path) ->
     records = list(read(path, problems=problems))
     assert len(records) == len(values) - 1
     assert [problem.code for problem in problems.examples()] == ["missing-field"]
+    assert "There are: odd." in "".join(problem.message for problem in problems.examples())
     assert [record.messages[0].role for record in (records[0], records[-1])] == ["system", "user"]
 
 

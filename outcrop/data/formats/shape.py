@@ -53,7 +53,8 @@ def get(row: Mapping[str, Any], key: str, within: str, site: Site) -> Any:
     """The value at `key`, or MISSING after reporting that. within: the field that holds the row, if any."""
     if key in row:
         return row[key]
-    hint = did_you_mean(key, map(shortened, islice(row, SHOWN_KEYS))) if row else "The object is empty."
+    shown = map(shortened, islice(row, SHOWN_KEYS))
+    hint = did_you_mean(key, shown, "There are") if row else "The object is empty."
     site.add("missing-field", f"no {key!r}. {hint}", _join(within, key))
     return MISSING
 

@@ -186,7 +186,8 @@ def _table(path: str, key: str, columns: tuple[str, ...]) -> dict[str, dict[str,
     problems.raise_errors()
     known = dict.fromkeys(name for row in rows for name in row.values)
     if missing := [name for name in (key, *columns) if name not in known]:
-        raise UsageError(f"{path} has no column {' and no '.join(missing)}.", did_you_mean(missing[0], known))
+        hint = did_you_mean(missing[0], known, "There are")
+        raise UsageError(f"{path} has no column {' and no '.join(missing)}.", hint)
     found: dict[str, dict[str, Any]] = {}
     twice = []
     for row in rows:
