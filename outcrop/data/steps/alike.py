@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from outcrop.core.errors import DataError
 from outcrop.data.minhash import SLACK, band_keys, bytes_of, signatures
 from outcrop.data.records import Record, answer_text, prompt_text
 from outcrop.data.shingles import Shingler, normalise
@@ -78,7 +79,9 @@ class MeasureAlike:
 
     @classmethod
     def fit(cls, on: On, sample: Sequence[Record], *, near: bool) -> MeasureAlike:
-        """For rows like the sample."""
+        """For rows like the sample. Raises DataError where it is empty."""
+        if not sample:
+            raise DataError("There are no records to compare.", "Give records.")
         texts = [compared(record, on) for record in sample]
         frames = tuple(Frame.fit(column) for column in zip(*texts, strict=True)) if near else ()
         return cls(on, frames, share_to_keep([text for each in texts for text in each]) if near else 0)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from outcrop.core.errors import DataError
 from outcrop.data.records import Pair, Record, Text
 from outcrop.data.steps.alike import Buckets
 from outcrop.data.steps.dedupe import Dedupe, DedupeSpec
@@ -170,3 +171,8 @@ def test_buckets_hold_the_rows_that_share_a_key() -> None:
     buckets = Buckets.of(bands)
     mine = [list(buckets.bucket[buckets.offsets[row] : buckets.offsets[row + 1]]) for row in range(4)]
     assert mine == [[0, 1], [1], [0], []]
+
+
+def test_no_records_are_refused() -> None:
+    with pytest.raises(DataError, match="no records"):
+        Dedupe(DedupeSpec()).apply([])
