@@ -111,7 +111,6 @@ def tasks(made: Path, models: dict[str, str]) -> dict[str, Any]:
         systems = {system.name: {m: asdict(v) for m, v in system.metrics.items()} for system in result.systems}
         found[family] = systems | {"commonest answer": commonest(examples, path)}
         print(family, json.dumps(found[family]), flush=True)
-        write_json(RESULTS / "tasks-so-far.json", found)
     return found
 
 
