@@ -113,6 +113,14 @@ RemoteOption = Annotated[
     ),
 ]
 
+HourlyPriceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--hourly-price", metavar="USD", rich_help_panel=PANEL,
+        help="Of an hour of this machine, for costs. Default: none; costs are told in seconds of this machine.",
+    ),
+]
+
 
 @with_hyperparameters
 def distill(
@@ -130,6 +138,7 @@ def distill(
     instruction: InstructionOption = "",
     longest_answer: LongestOption = None,
     remote: RemoteOption = None,
+    hourly_price: HourlyPriceOption = None,
     validation: ValidationOption = None,
     test: TestOption = None,
     columns: MapOption = "",
@@ -154,7 +163,7 @@ def distill(
         teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
         relabel=relabel, trim=trim, objective=_pairs("--objective", objective), instruction=instruction,
         longest_answer=longest_answer,
-        remote=_pairs("--remote", remote),
+        remote=_pairs("--remote", remote), hourly_price=hourly_price,
         validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
         columns=columns, template=template, roles=roles, format=record_format, where=where or [],

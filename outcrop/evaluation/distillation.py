@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from outcrop.core.results import Estimate, JsonReady
+from outcrop.evaluation.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class DistillationFacts(JsonReady):
 
     latency, throughput: the teacher's time over the student's, measured in turns on the same prompts;
     divergence: from the teacher in nats per token on held-out rows, before and after; None by sequences alone, where
-    that of the loss on the teacher's answers; over_network: the teacher's times hold its network, too.
+    that of the loss on the teacher's answers; over_network: the teacher's times hold its network, too;
+    cost: None in facts that were written before costs were told.
     """
 
     target: Target
@@ -82,6 +84,7 @@ class DistillationFacts(JsonReady):
     teacher_calls: int
     teacher_calls_cached: int
     over_network: bool = False
+    cost: Cost | None = None
 
     @property
     def target_met(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from outcrop.core.results import Estimate
 from outcrop.evaluation.results import Comparison, MetricFacts
 
@@ -112,3 +114,14 @@ def against_baseline(metric: MetricFacts, comparison: Comparison | None) -> str:
 def count_or_dash(value: int | None) -> str:
     """1,000, or a dash where the count does not apply."""
     return ABSENT if value is None else count(value)
+
+
+def figures(value: float) -> str:
+    """Three significant figures, never with an exponent: 0.00123, 12.3, 1,234."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, digits)}f}"
+
+
+def figures_or_dash(value: float | None) -> str:
+    """The same, or a dash where nothing is known."""
+    return ABSENT if value is None else figures(value)

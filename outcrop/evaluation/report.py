@@ -124,6 +124,7 @@ def render(content: ReportContent) -> str:
         confusions=_confusions(result),
         groups=_sample_groups(result),
         answers=partial(_answers, result),
+        cost_facts=_cost_facts(content.distillation) if content.distillation else [],
         data_facts=_data_facts(result),
         method_facts=_method_facts(result),
     )
@@ -261,6 +262,24 @@ def _right(result: EvaluationResult, sample: Sample, name: str) -> bool | None:
     correct = result.system(name).correct
     value = correct[sample.row - 1] if correct else None
     return bool(value) if value in (0, 1) else None
+
+
+def _cost_facts(found: DistillationFacts) -> list[tuple[str, str]]:
+    cost = found.cost
+    if cost is None:
+        return []
+    stages = ", ".join(f"{stage} {notation.figures(seconds)}" for stage, seconds in cost.stages_s.items())
+    price = "not given" if cost.hourly_price is None else f"{notation.figures(cost.hourly_price)} USD an hour, as given"
+    told = [
+        ("Price of this machine", price),
+        ("The distillation took", f"{notation.figures(cost.machine_s)} seconds of it: {stages}"),
+    ]
+    if found.over_network:
+        told.append(("The teacher's answers cost", f"{notation.figures_or_dash(cost.answers_usd)} USD"))
+    elif found.teacher_calls_cached:
+        before = notation.count(found.teacher_calls_cached)
+        told.append(("Not counted", f"{before} rows that the teacher had worked on before this run"))
+    return told
 
 
 def _data_facts(result: EvaluationResult) -> list[tuple[str, str]]:

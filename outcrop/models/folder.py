@@ -78,6 +78,11 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
     write_json(folder / CARD, {"schema": 1, **card})
 
 
+def extend_card(folder: Path, fields: dict[str, Any]) -> None:
+    """Add fields to an outcrop.json, or put them in place of those there."""
+    write_json(folder / CARD, {**_json(folder / CARD), **fields})
+
+
 def _find(name: str, above: tuple[Path, ...]) -> ModelFolder:
     """above: the adapters that led here."""
     path = _locate(Location.parse(name), name)

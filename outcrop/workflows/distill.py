@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +21,19 @@ from outcrop.data.records import answer_text
 from outcrop.evaluation.distillation import DistillationFacts, Target
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.generation.remote import RemoteChat, RemoteSpec, is_remote
-from outcrop.models.folder import find_model
+from outcrop.models.folder import extend_card, find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.saving import save_card
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.distillation_report import Columns, prove
+from outcrop.workflows.distillation_report import Bill, Columns, prove
 from outcrop.workflows.lessons import Lessons, card_of, gather_lessons, usable
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
-from outcrop.workflows.run_folder import BASELINE, RESULT, RUN, SEARCH, run_folder
+from outcrop.workflows.run_folder import BASELINE, RESULT, RUN, SEARCH, SECONDS, run_folder
 from outcrop.workflows.saving import base_of, save_description, save_model
+from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, Search
 from outcrop.workflows.student_training import Trained, described, quietly, train_student
 from outcrop.workflows.students import Student, from_teacher, given
@@ -49,11 +51,12 @@ PROBED_ROWS = 50
 
 @dataclass(frozen=True)
 class DistillResult:
-    """A student and its proof. model: its folder; facts: candidates, speeds, loss with its bound; evaluation: every
-    system on the test rows."""
+    """A student and its proof. model: its folder; cost: the account in words; facts: candidates, speeds, loss with its
+    bound, the account; evaluation: every system on the test rows."""
 
     model: str
     verdict: str
+    cost: str
     target_met: bool
     student: str
     parameters: int
@@ -86,6 +89,7 @@ def distill(
     longest_answer: int | None = None,
     objective: Mapping[str, Any] | None = None,
     remote: Mapping[str, Any] | None = None,
+    hourly_price: float | None = None,
     settings: Mapping[str, Any] | None = None,
     sources: Mapping[str, str] | None = None,
     columns: str = "",
@@ -105,17 +109,21 @@ def distill(
     students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost.
     instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
     answers are no closed set; where: filters of invocation logs.
-    objective, remote: fields of DistillationSpec and RemoteSpec.
+    objective, remote: fields of DistillationSpec and RemoteSpec. hourly_price: USD for an hour of this machine; without
+    it costs are told in its seconds.
     Raises UserErrors for what the user can mend, before training; nothing is left at `to` unless all went well.
     """
     torch.set_num_threads(environment.threads())
     asked = _Asked(
         parse_settings(settings or {}), DistillationSpec.parse(objective or {}), RemoteSpec.parse(remote or {}),
-        instruction, [name for name in students if name != AUTO],
+        instruction, [name for name in students if name != AUTO], hourly_price,
     )  # fmt: skip
     asked.check(teacher, cut_up=AUTO in students)
     inputs = (*([] if is_remote(teacher) else [teacher]), *asked.students, *data, *validation, *test)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
+        clock = StageClock(folder / RUN / SECONDS)
+        listener = clock.heard(listener)
+        clock.enter("reading")
         listener({"event": "stage", "title": "Reading the rows and the models"})
         models = asked.open(teacher, listener)
         given_source = Source(tuple(data), columns, template, roles, format, drop_bad_rows, tuple(where))
@@ -126,10 +134,12 @@ def distill(
         )  # fmt: skip
         longest = _longest(models.reader, lessons, longest_answer)
         lessons = usable(lessons, models.readers, asked.context(models), longest, listener, drop=drop_bad_rows)
+        clock.enter("teacher")
         learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
                         seed=asked.spec.seed, listener=listener)  # fmt: skip
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
-        job = _Job(to, folder, Target(within, faster), asked.spec, dict(sources or {}), wanted, source, listener)
+        job = _Job(to, folder, Target(within, faster), asked.spec, dict(sources or {}), wanted, source,
+                   Bill(clock, hourly_price), listener)  # fmt: skip
         result = job.run(models, learnt, cut_up=AUTO in students, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
@@ -171,6 +181,7 @@ class _Asked:
     remote: RemoteSpec
     instruction: str
     students: list[str]
+    hourly_price: float | None
 
     def check(self, teacher: str, *, cut_up: bool) -> None:
         """Raises UsageError or ModelError for what can be seen to be wrong without reading any data."""
@@ -179,6 +190,9 @@ class _Asked:
             raise UsageError(wrong, "Use --method full.")
         if self.spec.label_smoothing:
             raise UsageError("A teacher's distribution is not smoothed.", "Leave --label-smoothing out.")
+        if self.hourly_price is not None and not 0 < self.hourly_price < math.inf:
+            wrong = f"A price of {self.hourly_price:g} USD for an hour of this machine tells nothing."
+            raise UsageError(wrong, "Give --hourly-price above 0, or leave it out: costs are then told in seconds.")
         if not is_remote(teacher):
             find_model(teacher)
             if self.instruction:
@@ -213,25 +227,32 @@ class _Job:
     sources: dict[str, str]
     objective: DistillationSpec
     source: Source
+    bill: Bill
     listener: Listener
 
     def run(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> DistillResult:
         """Search, train the best, save it, measure everything."""
+        self.bill.clock.enter("search")
         found = self._search(models, learnt, cut_up=cut_up, trim=trim, longest=longest)
         objective = self.objective if found.student.new_ids is not None else None
+        self.bill.clock.enter("training")
         self.listener({"event": "stage", "title": f"Training {found.student.name}"})
         trained = train_student(
             found.student, learnt.course, self.spec, self.sources, objective, self.folder / RUN, self.listener
         )
+        self.bill.clock.enter("comparison")
         baseline = self._baseline(found.student, learnt)
+        self.bill.clock.enter("proof")
         self._save(trained, found, learnt, models.teacher, objective)
         columns = Columns(models.teacher, found.student.make(), baseline, str(self.folder), longest)
         evaluation, facts = prove(columns, learnt, found, trained, self.target, objective, self.spec.seed, self.folder,
-                                  self.listener)  # fmt: skip
+                                  self.bill, self.listener)  # fmt: skip
+        assert facts.cost is not None, "every distillation has its account"
+        extend_card(self.folder, {"cost": facts.cost.as_dict()})
         parameters = sum(p.numel() for p in trained.loaded.model.parameters())
         return DistillResult(
-            self.to, facts.verdict, facts.target_met, found.student.name, parameters, trained.outcome.minutes,
-            learnt.notes, str(Path(self.to) / "report.html"), facts, evaluation,
+            self.to, facts.verdict, facts.cost.sentence, facts.target_met, found.student.name, parameters,
+            trained.outcome.minutes, learnt.notes, str(Path(self.to) / "report.html"), facts, evaluation,
         )  # fmt: skip
 
     def _search(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> Found:

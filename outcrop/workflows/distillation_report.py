@@ -18,6 +18,7 @@ from outcrop.core.statistics import non_inferiority, ratio_of_medians, wilson
 from outcrop.data.records import answer_text, prompt_text
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.comparison import Answered
+from outcrop.evaluation.cost import Cost, RunningCost, reckon
 from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Speed, Target
 from outcrop.evaluation.metrics.metric import Example
 from outcrop.evaluation.report import ReportContent
@@ -29,6 +30,7 @@ from outcrop.workflows.evaluate import now, reproduction, write_evaluation
 from outcrop.workflows.fine_tune import curves
 from outcrop.workflows.measure import System, TestRows, account, ask, longest_answer, measure
 from outcrop.workflows.speed import faster, race
+from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, on_front, quality_of
 from outcrop.workflows.student_training import Trained
 from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher
@@ -55,9 +57,16 @@ class Columns(NamedTuple):
     longest: int
 
 
+class Bill(NamedTuple):
+    """What the run took so far, and USD for an hour of this machine, where that is known."""
+
+    clock: StageClock
+    hourly_price: float | None
+
+
 def prove(
     columns: Columns, learnt: Taught, found: Found, trained: Trained, target: Target,
-    objective: DistillationSpec | None, seed: int, folder: Path, listener: Listener,
+    objective: DistillationSpec | None, seed: int, folder: Path, bill: Bill, listener: Listener,
 ) -> tuple[EvaluationResult, DistillationFacts]:  # fmt: skip
     """Measure every column once on the test rows, time teacher and student in turns, and write the report."""
     rows = TestRows(learnt.references, learnt.lessons.labels)
@@ -82,6 +91,7 @@ def prove(
         learnt=after < max(NEAR, before * (1 - NOTHING_LEARNT)), divergence_name=_distance_name(objective),
         teacher_calls=columns.teacher.asked, teacher_calls_cached=columns.teacher.cached,
         over_network=isinstance(columns.teacher, RemoteTeacher),
+        cost=_cost(columns, result, rows, speeds.medians, bill),
     )  # fmt: skip
     if not facts.learnt:
         listener({"event": "warning", "code": "nothing-learnt", "message": facts.verdict})
@@ -134,6 +144,18 @@ def _raced(columns: Columns, student: LoadedModel, rows: TestRows, seed: int, li
     timings = race({TEACHER: load_model(columns.teacher.name), STUDENT: student}, records, tokens, listener)
     found = faster(timings[TEACHER], timings[STUDENT], seed=seed)
     return _Speeds(*found, {name: timing.speed for name, timing in timings.items()})
+
+
+def _cost(columns: Columns, result: EvaluationResult, rows: TestRows, speeds: dict[str, Speed], bill: Bill) -> Cost:
+    """Of many requests at once on this machine, as they were timed; of a remote teacher by its tokens."""
+    tokens = {name: result.system(name).output_tokens_mean for name in (TEACHER, STUDENT)}
+    student = RunningCost(1000 / speeds[STUDENT].rows_per_s, None, tokens[STUDENT])
+    if isinstance(columns.teacher, RemoteTeacher):
+        usd, paid = columns.teacher.usd_of_1000(rows.records, columns.longest), columns.teacher.answers_usd
+        teacher = RunningCost(None, usd, tokens[TEACHER])
+        return reckon(teacher, student, bill.clock.seconds(), hourly_price=bill.hourly_price, answers_usd=paid)
+    teacher = RunningCost(1000 / speeds[TEACHER].rows_per_s, None, tokens[TEACHER])
+    return reckon(teacher, student, bill.clock.seconds(), hourly_price=bill.hourly_price)
 
 
 def _from_afar(teacher: RemoteTeacher, rows: TestRows, longest: int) -> Answered:

@@ -32,6 +32,9 @@ SEARCH = "search"
 BASELINE = "baseline"
 """Inside RUN: what a result is compared with, where that had to be trained."""
 
+SECONDS = "seconds.json"
+"""Inside RUN: what the stages of a distillation took so far."""
+
 LOCK = "lock"
 """Locked by the process that works here; the system lets go of it when that process ends, however it ends."""
 
@@ -105,7 +108,7 @@ def _finish(partial: Path, target: Path) -> None:
 
 def tidy(folder: Path) -> None:
     """Remove from a finished run what only an unfinished one needs."""
-    leftovers = ("best-*", ".best-*", f"{ANSWERS}*", LOCK)
+    leftovers = ("best-*", ".best-*", f"{ANSWERS}*", SECONDS, LOCK)
     for leftover in [path for pattern in leftovers for path in (folder / RUN).glob(pattern)]:
         leftover.unlink()
     is_preparation = (folder / RUN / STAGES).exists()

@@ -142,6 +142,7 @@ class RemoteTeacher:
         self.name = self.identity = f"{chat.model.provider}:{chat.model.model}@{chat.model.url}"
         self.asked, self.cached = 0, 0
         self._chat, self._cache, self._listener, self._instruction = chat, cache, listener, instruction
+        self._prices: dict[str, float | None] = {}
 
     def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
         """An answer to each record's prompt; None for one that did not end, or is no label where there are labels."""
@@ -171,7 +172,27 @@ class RemoteTeacher:
             self._listener({"event": "progress", "title": "Teacher answers", "done": done, "total": len(keys)})
 
         self._chat.ask([asked[row] for row in missing], longest, keep)
-        return [Answer(**json.loads(found[key])) for key in keys]
+        replies = [Answer(**json.loads(found[key])) for key in keys]
+        self._prices.update((key, self._usd(reply)) for key, reply in zip(keys, replies, strict=True))
+        return replies
+
+    @property
+    def answers_usd(self) -> float | None:
+        """USD for all that it was asked so far, by this run or before; None where prices or tokens are not known."""
+        known = [usd for usd in self._prices.values() if usd is not None]
+        return sum(known) if len(known) == len(self._prices) else None
+
+    def usd_of_1000(self, records: Sequence[Record], longest: int) -> float | None:
+        """USD for 1,000 requests like these; None where prices or tokens are not known."""
+        each = [self._usd(reply) for reply in self.replies(records, longest)]
+        known = [usd for usd in each if usd is not None]
+        return 1000 * sum(known) / len(known) if known and len(known) == len(each) else None
+
+    def _usd(self, reply: Answer) -> float | None:
+        spec = self._chat.spec
+        if spec.input_price is None or spec.output_price is None or not reply.input_tokens:
+            return None
+        return spec.cost(reply.input_tokens, reply.output_tokens)
 
     def speed(self, records: Sequence[Record], longest: int) -> Speed:
         """As its users see it, network included; nothing is known of its size."""

@@ -78,11 +78,21 @@ def test_prompts_alone_make_a_student_with_a_report(
     assert "Students" in page
     assert result.student in result.verdict
     assert any("agreement with the teacher" in note for note in result.notes)
+    cost = result.facts.cost
+    assert cost is not None
+    assert list(cost.stages_s) == ["reading", "teacher", "search", "training", "comparison", "proof"]
+    assert cost.usd is None
+    assert cost.teacher.output_tokens is not None
+    assert json.loads((tmp_path / "out" / "distillation.json").read_text())["cost"] == cost.as_dict() == card["cost"]
+    assert cost.sentence in page
+    assert not (tmp_path / "out" / "run" / "seconds.json").exists()
 
 
 def test_labelled_rows_bring_the_student_of_the_data_alone(teacher: str, base: str, rows: str, tmp_path: Path) -> None:
     chosen = {"divergence": "jensen_shannon", "gold_share": 0}
-    result = distill(teacher, rows, tmp_path / "out", relabel=True, objective=chosen, students=[base])
+    result = distill(teacher, rows, tmp_path / "out", relabel=True, objective=chosen, students=[base], hourly_price=2)
+    assert result.facts.cost is not None
+    assert result.facts.cost.usd == pytest.approx(result.facts.cost.machine_s * 2 / 3600)
     assert result.facts.divergence[1] < result.facts.divergence[0] / 2
     assert result.facts.learnt
     assert "student, answers of the data only" in [system.name for system in result.evaluation.systems]
@@ -112,5 +122,7 @@ def test_a_given_student_with_other_tokens_learns_from_answers(teacher: str, row
 def test_what_is_wrong_is_said_before_any_work(teacher: str, rows: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Did you mean: divergence"):
         distill(teacher, rows, tmp_path / "out", objective={"divergance": "forward_kl"})
+    with pytest.raises(UsageError, match="costs are then told in seconds"):
+        distill(teacher, rows, tmp_path / "out", hourly_price=0)
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob("*.partial"))

@@ -15,6 +15,7 @@ import pytest
 import outcrop
 from outcrop.core.errors import JobFailed, UsageError
 
+PRICES = {"input_price": 1e6 / 9, "output_price": 0}
 FAST = {"epochs": 1, "batch_size": 16, "learning_rate": 5e-3, "precision": "float32"}
 
 
@@ -86,13 +87,18 @@ def test_logs_are_answered_by_a_remote_teacher_once(base: str, rows: str, tmp_pa
     with pytest.raises(JobFailed, match="refused a request: 403"):
         outcrop.distill(**arguments, to=str(tmp_path / "out"), remote={"together": 1})
     clerk.patience = 10_000
-    result = outcrop.distill(**arguments, to=str(tmp_path / "out"), resume=True)
+    result = outcrop.distill(**arguments, to=str(tmp_path / "out"), resume=True, remote=PRICES, hourly_price=0.36)
     asked = [body["messages"][-1]["content"] for body in clerk.seen if body]
     assert len(asked) == 60 + 1  # one was refused, and asked again
     assert clerk.seen[0]["messages"][0] == {"role": "system", "content": "Answer with the intent."}
     assert "by sequences" in result.facts.method
     assert "network included" in result.verdict
     assert [system.name for system in result.evaluation.systems] == ["teacher", "student before", "student, distilled"]
+    cost = result.facts.cost
+    assert cost is not None
+    assert cost.answers_usd == pytest.approx(60)  # one for each answer, those of the failed run included
+    assert cost.teacher.usd == pytest.approx(1000)
+    assert cost.break_even is not None
     answers = [json.loads(line) for line in (tmp_path / "out" / "teacher.jsonl").read_text().splitlines()]
     assert {row["messages"][-1]["content"] for row in answers} <= {"card", "fee", "refund"}
     assert "instruction" not in json.dumps(answers[0]).lower()
