@@ -55,6 +55,13 @@ FasterOption = Annotated[
     float,
     typer.Option("--faster", metavar="TIMES", rich_help_panel=PANEL, help="How much faster the student must be."),
 ]
+MetricOption = Annotated[
+    str,
+    typer.Option(
+        "--metric", metavar="NAME", rich_help_panel=PANEL,
+        help="What is not to be lost: accuracy, slot_f1, squad_f1 … Default: what fits the answers.",
+    ),
+]
 RelabelOption = Annotated[
     bool,
     typer.Option(
@@ -132,6 +139,7 @@ def distill(
     student: StudentOption = None,
     within: WithinOption = 2.0,
     faster: FasterOption = 5.0,
+    metric: MetricOption = "",
     relabel: RelabelOption = False,
     trim: TrimOption = True,
     objective: ObjectiveOption = None,
@@ -161,7 +169,7 @@ def distill(
     run(
         "distill", output, verbose, detach=detach,
         teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
-        relabel=relabel, trim=trim, objective=_pairs("--objective", objective), instruction=instruction,
+        metric=metric, relabel=relabel, trim=trim, objective=_pairs("--objective", objective), instruction=instruction,
         longest_answer=longest_answer,
         remote=_pairs("--remote", remote), hourly_price=hourly_price,
         validation=validation or [], test=test or [],

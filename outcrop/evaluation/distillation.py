@@ -38,10 +38,12 @@ class Candidate(JsonReady):
 
 @dataclass(frozen=True)
 class Target(JsonReady):
-    """What was asked for: loss at most, in points of the metric × 100, and times the teacher's speed."""
+    """What was asked for: loss at most, in hundredths of the metric's range, and times the teacher's speed; metric:
+    its name, empty for the one that fits the answers."""
 
     within: float
     faster: float
+    metric: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from outcrop.models.saving import save_card
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.distillation_report import Bill, Columns, prove
+from outcrop.workflows.distillation_report import Bill, Columns, check_metric, check_references, prove
 from outcrop.workflows.lessons import Lessons, card_of, gather_lessons, usable
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
@@ -81,6 +81,7 @@ def distill(
     students: Sequence[str] = (AUTO,),
     within: float = 2.0,
     faster: float = 5.0,
+    metric: str = "",
     validation: Sequence[str] = (),
     test: Sequence[str] = (),
     relabel: bool = False,
@@ -106,7 +107,8 @@ def distill(
 
     teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
     relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
-    students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost.
+    students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost;
+    metric: one of the catalog, none for the one that fits the answers.
     instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
     answers are no closed set; where: filters of invocation logs.
     objective, remote: fields of DistillationSpec and RemoteSpec. hourly_price: USD for an hour of this machine; without
@@ -119,6 +121,7 @@ def distill(
         instruction, [name for name in students if name != AUTO], hourly_price,
     )  # fmt: skip
     asked.check(teacher, cut_up=AUTO in students)
+    check_metric(metric)
     inputs = (*([] if is_remote(teacher) else [teacher]), *asked.students, *data, *validation, *test)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
         clock = StageClock(folder / RUN / SECONDS)
@@ -137,9 +140,11 @@ def distill(
         clock.enter("teacher")
         learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
                         seed=asked.spec.seed, listener=listener)  # fmt: skip
+        check_references(metric, learnt)
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
-        job = _Job(to, folder, Target(within, faster), asked.spec, dict(sources or {}), wanted, source,
-                   Bill(clock, hourly_price), listener)  # fmt: skip
+        target = Target(within, faster, metric)
+        job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
+                   listener)  # fmt: skip
         result = job.run(models, learnt, cut_up=AUTO in students, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
@@ -261,8 +266,7 @@ class _Job:
         students = [given(loaded.folder.name, teacher.loaded, sample) for loaded in models.named]
         if cut_up and teacher.loaded is not None:
             self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
-            seen = [lesson.answered for lesson in (*course.train, *course.validation)]
-            students += from_teacher(teacher.loaded, [*seen, *learnt.label_rows], trimmed=trim)
+            students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim)
         search = Search(self.target, course, self.spec, self.sources, self.objective, self.folder / RUN / SEARCH,
                         self.listener)  # fmt: skip
         prompts = [lesson.answered for lesson in course.validation]

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from outcrop.core.errors import ModelError
+from outcrop.core.errors import ModelError, UsageError
 from outcrop.core.events import Listener
 from outcrop.core.files import write_json
 from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
-from outcrop.core.statistics import non_inferiority, ratio_of_medians, wilson
+from outcrop.core.statistics import non_inferiority, non_inferiority_of_sums, ratio_of_medians, wilson
 from outcrop.data.records import answer_text, prompt_text
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.cost import Cost, RunningCost, reckon
 from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Speed, Target
-from outcrop.evaluation.metrics.metric import Example
+from outcrop.evaluation.metrics.catalog import METRICS, default_metrics
+from outcrop.evaluation.metrics.metric import Example, ExampleMetric, Metric, Sums
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.models.folder import find_model
@@ -78,7 +80,8 @@ def prove(
     answered = [measure(system, rows, listener, seed=seed) for system in systems]
     if isinstance(columns.teacher, RemoteTeacher):
         answered.insert(0, _from_afar(columns.teacher, rows, columns.longest))
-    result = assess("Teacher and student", data, answered, candidate=STUDENT, baseline=TEACHER, seed=seed)
+    result = assess("Teacher and student", data, answered, metrics=decided_by(target.metric, rows), candidate=STUDENT,
+                    baseline=TEACHER, seed=seed)  # fmt: skip
     result = replace(result, notes=(*result.notes, *learnt.notes))
     listener({"event": "stage", "title": "Timing teacher and student in turns"})
     speeds = _raced(columns, student, rows, seed, listener)
@@ -86,7 +89,7 @@ def prove(
     facts = DistillationFacts(
         target=target, method=_method(objective), teacher=columns.teacher.name, student=found.student.name,
         candidates=tuple(_with_final_quality(found, trained, learnt)),
-        proof=_proof(result, target, seed), latency=speeds.latency, throughput=speeds.throughput,
+        proof=_proof(answered, result, target, seed), latency=speeds.latency, throughput=speeds.throughput,
         speeds=speeds.medians, divergence=trained.distance,
         learnt=after < max(NEAR, before * (1 - NOTHING_LEARNT)), divergence_name=_distance_name(objective),
         teacher_calls=columns.teacher.asked, teacher_calls_cached=columns.teacher.cached,
@@ -181,20 +184,52 @@ def _base_of(teacher: LoadedModel) -> LoadedModel | None:
         return None
 
 
-def _proof(result: EvaluationResult, target: Target, seed: int) -> Proof:
-    metric = next((m for m in result.metrics if m.kind == "per_example"), None)
-    teacher, student = result.system(TEACHER), result.system(STUDENT)
-    if metric is None or teacher.correct is None or student.correct is None:
-        scores = [np.array([a == r for a, r in zip(s.answers, teacher.answers, strict=True)], float)
-                  for s in (teacher, student)]  # fmt: skip
+def check_metric(name: str) -> None:
+    """Raise UsageError for a metric of which no loss can be bounded: unknown, likelihoods, or without a range."""
+    if not name:
+        return
+    metric = METRICS.load(name)
+    if metric.direction != "higher" or not math.isfinite(metric.high - metric.low):
+        allowed = [each for each in METRICS if METRICS.load(each).direction == "higher"]
+        raise UsageError(f"A student's answers are not measured by {name}.", f"Allowed: {', '.join(allowed)}.")
+
+
+def check_references(metric: str, learnt: Taught) -> None:
+    """Raise UserError, before any training, where the test rows' answers cannot be measured by the metric."""
+    rows = TestRows(learnt.references, learnt.lessons.labels)
+    examples = [Example("", (text := answer_text(record).strip(),), text, rows.labels) for record in rows.records]
+    METRICS.load(decided_by(metric, rows)[0]).sums(examples)
+
+
+def decided_by(metric: str, rows: TestRows) -> tuple[str, ...]:
+    """The metric that was chosen, then those that fit the answers."""
+    fitting = default_metrics([(answer_text(record).strip(),) for record in rows.records], rows.labels)
+    return tuple(dict.fromkeys([metric or fitting[0], *fitting]))
+
+
+def _proof(answered: Sequence[Answered], result: EvaluationResult, target: Target, seed: int) -> Proof:
+    """The loss by the first metric, in shares of its range, and its bound: of the mean over rows where it is one, of
+    the quantity of their sums else."""
+    metric = METRICS.load(result.metrics[0].name)
+    teacher, student = (next(system for system in answered if system.name == name) for name in (TEACHER, STUDENT))
+    margin, width = target.within / 100, metric.high - metric.low
+    if isinstance(metric, ExampleMetric):
+        scores = [metric.scores(system.examples) / width for system in (teacher, student)]
+        found = non_inferiority(scores[0], scores[1], margin, seed=seed)
     else:
-        scores = [np.array(teacher.correct), np.array(student.correct)]
-    found = non_inferiority(scores[0], scores[1], target.within / 100, seed=seed)
-    equal = sum(a == b for a, b in zip(teacher.answers, student.answers, strict=True))
+        sums = [_in_shares(metric, system.examples) for system in (teacher, student)]
+        found = non_inferiority_of_sums(sums[0], sums[1], margin, seed=seed)
+    equal = sum(a.answer == b.answer for a, b in zip(teacher.examples, student.examples, strict=True))
     return Proof(
-        metric.name if metric else "agreement", found.loss, found.bound, found.shown, found.n, found.rows_needed,
-        found.method, wilson(equal, found.n),
+        metric.name, found.loss, found.bound, found.shown, found.n, found.rows_needed, found.method,
+        wilson(equal, found.n),
     )  # fmt: skip
+
+
+def _in_shares(metric: Metric, examples: Sequence[Example]) -> Sums:
+    """The metric's sums, its value from 0 to 1."""
+    rows, value = metric.sums(examples)
+    return Sums(rows, lambda sums: (value(sums) - metric.low) / (metric.high - metric.low))
 
 
 def _with_final_quality(found: Found, trained: Trained, learnt: Taught) -> list[Candidate]:

@@ -39,6 +39,13 @@ class Taught:
     provenance: dict[str, Any]
     notes: tuple[str, ...]
 
+    @property
+    def texts(self) -> list[Record]:
+        """Every row that students meet in training, each as they meet it: a vocabulary must hold all of them."""
+        own = self.gold.train if self.gold else ()
+        met = (*self.course.train, *self.course.validation, *self.course.watched, *own)
+        return [*(lesson.answered for lesson in met), *self.label_rows]
+
 
 def taught(
     teacher: Teacher, renderer: Renderer, lessons: Lessons, objective: DistillationSpec, longest: int, *, relabel: bool,

@@ -9,7 +9,13 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from outcrop.core.errors import UsageError
-from outcrop.core.statistics import non_inferiority, ratio_of_medians, rows_to_show, tango_upper
+from outcrop.core.statistics import (
+    non_inferiority,
+    non_inferiority_of_sums,
+    ratio_of_medians,
+    rows_to_show,
+    tango_upper,
+)
 
 
 def scores(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,3 +105,36 @@ def test_ratio_of_medians() -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low <= found.value <= found.high
+
+
+def test_of_sums_equals_that_of_means_where_they_are_means() -> None:
+    generator = np.random.default_rng(2)
+    first, second = generator.random(300), generator.random(300)
+    sums = [np.stack([scores, np.ones_like(scores)], axis=1) for scores in (first, second)]
+    found = non_inferiority_of_sums(*((rows, lambda s: s[..., 0] / s[..., 1]) for rows in sums), 0.1)
+    expected = non_inferiority(first, second, 0.1)
+    assert found.loss == pytest.approx(expected.loss)
+    assert found.bound == pytest.approx(expected.bound, abs=0.003)
+    assert found.rows_needed == pytest.approx(expected.rows_needed, rel=0.05)
+
+
+def test_of_sums_of_one_row_shows_nothing() -> None:
+    row = (np.array([[1.0, 1.0]]), lambda s: s[..., 0] / s[..., 1])
+    found = non_inferiority_of_sums(row, row, 0.1)
+    assert not found.shown
+    assert found.rows_needed is None
+
+
+def test_rows_that_hardly_differ_prove_little() -> None:
+    """A bootstrap of equal answers has no spread; the bound is that of as many right and wrong ones."""
+    equal = np.full(40, 0.5)
+    rows = np.stack([equal, np.ones(40)], axis=1)
+    of_sums = non_inferiority_of_sums(*[(rows, lambda s: s[..., 0] / s[..., 1])] * 2, 0.02)
+    for found in (non_inferiority(equal, equal, 0.02), of_sums):
+        assert found.bound == pytest.approx(tango_upper(0, 0, 40))
+        assert not found.shown
+        assert found.rows_needed is not None
+        assert found.rows_needed > 40
+    better = equal.copy()
+    better[0] = 1.0
+    assert non_inferiority(equal, better, 0.02).bound > 0

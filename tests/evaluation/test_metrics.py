@@ -115,6 +115,24 @@ def test_bleu_signature_with_varying_references() -> None:
     assert METRICS.load("bleu").facts(examples).signature.startswith("nrefs:var|")
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_slot_f1_equals_scikit_learn_on_pairs(seed: int) -> None:
+    chance = random.Random(seed)
+    pairs = [(slot, value) for slot in ("people", "time") for value in ("2", "at 8", "noon")]
+
+    def drawn() -> list[tuple[str, str]]:
+        return chance.sample(pairs, chance.randrange(4))
+
+    def text(given: list[tuple[str, str]]) -> str:
+        return json.dumps({slot: [value for name, value in given if name == slot] for slot, _ in given})
+
+    rows = [(drawn(), drawn()) for _ in range(30)]
+    examples = [Example("?", (text(true),), text(given)) for true, given in rows]
+    true, given = ([[pair in row[place] for pair in pairs] for row in rows] for place in range(2))
+    expected = f1_score(true, given, average="micro", zero_division=0)
+    assert METRICS.load("slot_f1").score_set(examples) == pytest.approx(expected)
+
+
 def test_macro_f1_of_a_resample_leaves_out_labels_it_did_not_draw() -> None:
     labels = ("a", "b", "never")
     examples = [Example("?", ("a",), "a", labels), Example("?", ("b",), "b", labels)]
@@ -147,6 +165,8 @@ def test_metrics_name_what_they_need() -> None:
         METRICS.load("macro_f1").score_set([row])
     with pytest.raises(UsageError, match="log-likelihood"):
         METRICS.load("bits_per_byte").score_set([row])
+    with pytest.raises(DataError, match="'no number' is no JSON object"):
+        METRICS.load("slot_f1").score_set([row])
     with pytest.raises(DataError, match="'no number' has no number"):
         METRICS.load("numeric_match").score_set([row])
 
@@ -157,6 +177,7 @@ def test_metrics_name_what_they_need() -> None:
         ([("refund",), ("cancel",)], ("refund", "cancel"), ("accuracy", "macro_f1")),
         ([("12",), ("$3,400.50",), ("-7",)], None, ("numeric_match",)),
         ([("So 3 + 4 = 7.\n#### 7",)] * 2, None, ("numeric_match", "numeric_match_strict")),
+        ([('{"people": "2"}',), ("{}",)], None, ("slot_f1", "exact_match")),
         ([("Denver Broncos",), ("",), ("12",)], None, ("exact_match", "squad_f1")),
         ([("a long text of words " * 10,)], None, ("rouge_l", "bleu")),
         ([("очень длинный текст из слов " * 10,)], None, ("bleu",)),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import outcrop
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import DataError, UsageError
 from outcrop.models.loading import load_model
 from outcrop.store.teacher_cache import TeacherCache
 from outcrop.workflows.distill import DistillResult
@@ -98,7 +98,7 @@ def test_labelled_rows_bring_the_student_of_the_data_alone(teacher: str, base: s
     assert "student, answers of the data only" in [system.name for system in result.evaluation.systems]
     assert result.facts.proof.metric == "accuracy"
     assert 0 <= result.facts.proof.agreement.value <= 1
-    assert result.as_dict()["facts"]["target"] == {"within": 2.0, "faster": 0.01}
+    assert result.as_dict()["facts"]["target"] == {"within": 2.0, "faster": 0.01, "metric": ""}
     json.dumps(result.as_dict(), allow_nan=False)
 
 
@@ -117,6 +117,36 @@ def test_a_given_student_with_other_tokens_learns_from_answers(teacher: str, row
     assert result.student == "bundled:pebble-s"
     assert "plain tuning on the teacher's answers" in result.facts.method
     torch.testing.assert_close(load_model(str(tmp_path / "out")).model.config.vocab_size, 8192)
+
+
+def test_the_metric_can_be_chosen_and_bounds_the_loss(
+    teacher: str, base: str, rows: str, tmp_path: Path
+) -> None:
+    result = distill(teacher, rows, tmp_path / "out", metric="macro_f1", students=[base], settings={"max_steps": 3})
+    proof, (first, *_) = result.facts.proof, result.evaluation.metrics
+    assert proof.metric == first.name == "macro_f1"
+    lost = [result.evaluation.system(name).metrics["macro_f1"].value for name in ("teacher", "student, distilled")]
+    assert proof.loss == pytest.approx(lost[0] - lost[1])
+    assert proof.bound > proof.loss
+    assert "bootstrap" in proof.method
+
+
+def test_a_vocabulary_holds_what_the_teacher_says_of_held_out_rows(teacher: str, rows: str, tmp_path: Path) -> None:
+    """Held-out rows have answers of their own, and the teacher's are other words: both are met."""
+    path = tmp_path / "open.jsonl"
+    lines = [json.loads(line) for line in Path(rows).read_text().splitlines()]
+    made = [{"text": row["text"], "label": f"{row['label']} of {row['text']}"} for row in lines]
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    result = distill(teacher, str(path), tmp_path / "out", settings={"max_steps": 2}, longest_answer=8)
+    assert "vocabulary" in result.student
+
+
+def test_a_metric_without_a_bound_is_refused(teacher: str, rows: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not measured by perplexity"):
+        distill(teacher, rows, tmp_path / "out", metric="perplexity")
+    with pytest.raises(DataError, match="is no JSON object"):
+        distill(teacher, rows, tmp_path / "out", metric="slot_f1")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_wrong_is_said_before_any_work(teacher: str, rows: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from outcrop.core.catalog import Catalog
 from outcrop.core.errors import UsageError
 from outcrop.evaluation.metrics.metric import Metric
 from outcrop.evaluation.metrics.numeric_match import is_numeric, marked_number
+from outcrop.evaluation.metrics.slot_f1 import slots_of
 
 TABLE = {
     "accuracy": "outcrop.evaluation.metrics.accuracy:METRIC",
@@ -20,6 +21,7 @@ TABLE = {
     "exact_match": "outcrop.evaluation.metrics.exact_match:METRIC",
     "squad_exact_match": "outcrop.evaluation.metrics.squad_exact_match:METRIC",
     "squad_f1": "outcrop.evaluation.metrics.squad_f1:METRIC",
+    "slot_f1": "outcrop.evaluation.metrics.slot_f1:METRIC",
     "numeric_match": "outcrop.evaluation.metrics.numeric_match:METRIC",
     "numeric_match_strict": "outcrop.evaluation.metrics.numeric_match_strict:METRIC",
     "bleu": "outcrop.evaluation.metrics.bleu:METRIC",
@@ -37,8 +39,9 @@ SHORT_WORDS = 10
 def default_metrics(references: Sequence[tuple[str, ...]], labels: tuple[str, ...] | None = None) -> tuple[str, ...]:
     """Names of the metrics that fit these references (one tuple per row); the first decides.
 
-    Closed labels → accuracy; numbers → numeric match; short answers → exact match; texts → ROUGE-L and BLEU, the
-    first only where most references are in the Latin alphabet, which is all it sees. Raises UsageError for no rows.
+    Closed labels → accuracy; numbers → numeric match; JSON objects → slot F1; short answers → exact match; texts →
+    ROUGE-L and BLEU, the first only where most references are in the Latin alphabet, which is all it sees. Raises
+    UsageError for no rows.
     """
     if not references:
         raise UsageError("There are no rows to evaluate on.", "Give at least one test row with a reference answer.")
@@ -48,6 +51,8 @@ def default_metrics(references: Sequence[tuple[str, ...]], labels: tuple[str, ..
     if all(is_numeric(text) for text in texts):
         marked = all(marked_number(text) is not None for text in texts)
         return ("numeric_match", "numeric_match_strict") if marked else ("numeric_match",)
+    if all(slots_of(text) is not None for text in texts):
+        return ("slot_f1", "exact_match")
     if statistics.median(len(text.split()) for text in texts) <= SHORT_WORDS:
         return ("exact_match", "squad_f1")
     latin = sum(any("a" <= letter <= "z" for letter in text.lower()) for text in texts)
