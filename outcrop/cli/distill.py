@@ -128,6 +128,14 @@ HourlyPriceOption = Annotated[
     ),
 ]
 
+ShotsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--shots", metavar="INT", min=0, rich_help_panel=PANEL,
+        help="Worked examples for a column of the prompted teacher. Default: 4; none of a remote one, which is paid.",
+    ),
+]
+
 
 @with_hyperparameters
 def distill(
@@ -147,6 +155,7 @@ def distill(
     longest_answer: LongestOption = None,
     remote: RemoteOption = None,
     hourly_price: HourlyPriceOption = None,
+    shots: ShotsOption = None,
     validation: ValidationOption = None,
     test: TestOption = None,
     columns: MapOption = "",
@@ -171,7 +180,7 @@ def distill(
         teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
         metric=metric, relabel=relabel, trim=trim, objective=_pairs("--objective", objective), instruction=instruction,
         longest_answer=longest_answer,
-        remote=_pairs("--remote", remote), hourly_price=hourly_price,
+        remote=_pairs("--remote", remote), hourly_price=hourly_price, shots=shots,
         validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
         columns=columns, template=template, roles=roles, format=record_format, where=where or [],

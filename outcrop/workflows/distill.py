@@ -27,7 +27,8 @@ from outcrop.models.saving import save_card
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.distillation_report import Bill, Columns, check_metric, check_references, prove
+from outcrop.workflows.distillation_columns import Columns
+from outcrop.workflows.distillation_report import Bill, check_metric, check_references, prove
 from outcrop.workflows.lessons import Lessons, card_of, gather_lessons, usable
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
@@ -91,6 +92,7 @@ def distill(
     objective: Mapping[str, Any] | None = None,
     remote: Mapping[str, Any] | None = None,
     hourly_price: float | None = None,
+    shots: int | None = None,
     settings: Mapping[str, Any] | None = None,
     sources: Mapping[str, str] | None = None,
     columns: str = "",
@@ -112,7 +114,8 @@ def distill(
     instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
     answers are no closed set; where: filters of invocation logs.
     objective, remote: fields of DistillationSpec and RemoteSpec. hourly_price: USD for an hour of this machine; without
-    it costs are told in its seconds.
+    it costs are told in its seconds. shots: worked examples for a teacher that is only prompted, in a column of its
+    own; by default 4 of a local teacher, and none of a remote one, which is paid for them.
     Raises UserErrors for what the user can mend, before training; nothing is left at `to` unless all went well.
     """
     torch.set_num_threads(environment.threads())
@@ -144,7 +147,7 @@ def distill(
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
         target = Target(within, faster, metric)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
-                   listener)  # fmt: skip
+                   shots, listener)  # fmt: skip
         result = job.run(models, learnt, cut_up=AUTO in students, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
@@ -233,6 +236,7 @@ class _Job:
     objective: DistillationSpec
     source: Source
     bill: Bill
+    shots: int | None
     listener: Listener
 
     def run(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> DistillResult:
@@ -249,7 +253,7 @@ class _Job:
         baseline = self._baseline(found.student, learnt)
         self.bill.clock.enter("proof")
         self._save(trained, found, learnt, models.teacher, objective)
-        columns = Columns(models.teacher, found.student.make(), baseline, str(self.folder), longest)
+        columns = Columns(models.teacher, found.student.make(), baseline, str(self.folder), longest, self.shots)
         evaluation, facts = prove(columns, learnt, found, trained, self.target, objective, self.spec.seed, self.folder,
                                   self.bill, self.listener)  # fmt: skip
         assert facts.cost is not None, "every distillation has its account"

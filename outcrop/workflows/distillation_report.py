@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from outcrop.core.errors import ModelError, UsageError
+from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener
 from outcrop.core.files import write_json
 from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
 from outcrop.core.statistics import non_inferiority, non_inferiority_of_sums, ratio_of_medians, wilson
-from outcrop.data.records import answer_text, prompt_text
+from outcrop.data.prompts import has_answer
+from outcrop.data.records import answer_text
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.cost import Cost, RunningCost, reckon
@@ -25,38 +26,25 @@ from outcrop.evaluation.metrics.catalog import METRICS, default_metrics
 from outcrop.evaluation.metrics.metric import Example, ExampleMetric, Metric, Sums
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult
-from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.workflows.distillation_columns import STUDENT, TEACHER, Columns, columns_of
 from outcrop.workflows.evaluate import now, reproduction, write_evaluation
 from outcrop.workflows.fine_tune import curves
-from outcrop.workflows.measure import System, TestRows, account, ask, longest_answer, measure
+from outcrop.workflows.measure import TestRows, account, longest_answer, measure
 from outcrop.workflows.speed import faster, race
 from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, on_front, quality_of
 from outcrop.workflows.student_training import Trained
-from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher
+from outcrop.workflows.teachers import RemoteTeacher
 from outcrop.workflows.teaching import Taught
 from outcrop.workflows.test_set import is_sealed, opened
 
-TEACHER, PROMPTED = "teacher", "teacher before tuning"
-BEFORE, GOLD, STUDENT = "student before", "student, answers of the data only", "student, distilled"
 RACED_PROMPTS = 40
 NOTHING_LEARNT = 0.01
 """A distance to the teacher that fell by less than this share of itself is none that was learnt, unless it is small."""
 NEAR = 0.02
 """Nats per token from which on a student is its teacher."""
-
-
-class Columns(NamedTuple):
-    """What is measured: the teacher, the student before training, the same student without the teacher where there is
-    one, and the folder of the distilled one, from which it is loaded as it will be served."""
-
-    teacher: Teacher
-    before: LoadedModel
-    gold: LoadedModel | None
-    folder: str
-    longest: int
 
 
 class Bill(NamedTuple):
@@ -71,18 +59,17 @@ def prove(
     objective: DistillationSpec | None, seed: int, folder: Path, bill: Bill, listener: Listener,
 ) -> tuple[EvaluationResult, DistillationFacts]:  # fmt: skip
     """Measure every column once on the test rows, time teacher and student in turns, and write the report."""
-    rows = TestRows(learnt.references, learnt.lessons.labels)
+    pool = [record for record in learnt.lessons.train if has_answer(record)]
+    rows = TestRows(learnt.references, learnt.lessons.labels, pool)
     student = load_model(columns.folder)
-    systems = list(_systems(columns, student, found, trained, rows, seed))
+    systems, from_afar, missing = columns_of(columns, student, found, trained, rows, seed)
     sealed = all(is_sealed(Path(path)) for path in learnt.lessons.test_paths)
     data = opened(learnt.lessons.test_paths, len(rows.records), "distill", columns.teacher.name, sealed=sealed)
     parameters = account(systems, rows)
-    answered = [measure(system, rows, listener, seed=seed) for system in systems]
-    if isinstance(columns.teacher, RemoteTeacher):
-        answered.insert(0, _from_afar(columns.teacher, rows, columns.longest))
+    answered = [*from_afar, *(measure(system, rows, listener, seed=seed) for system in systems)]
     result = assess("Teacher and student", data, answered, metrics=decided_by(target.metric, rows), candidate=STUDENT,
                     baseline=TEACHER, seed=seed)  # fmt: skip
-    result = replace(result, notes=(*result.notes, *learnt.notes))
+    result = replace(result, notes=(*result.notes, *learnt.notes, *missing))
     listener({"event": "stage", "title": "Timing teacher and student in turns"})
     speeds = _raced(columns, student, rows, seed, listener)
     before, after = trained.distance
@@ -108,24 +95,6 @@ def prove(
         (*trained.resolved.parameters, *told, *parameters), reproduction(), now(), facts,
     ))  # fmt: skip
     return result, facts
-
-
-def _systems(
-    columns: Columns, student: LoadedModel, found: Found, trained: Trained, rows: TestRows, seed: int
-) -> Iterator[System]:
-    def asked(name: str, described: str, loaded: LoadedModel, minutes: float | None = None) -> System:
-        return System.of(name, described, loaded, ask(loaded, rows, 0, seed), minutes)
-
-    if isinstance(columns.teacher, LocalTeacher):
-        teacher = load_model(columns.teacher.name)
-        base = _base_of(teacher)
-        if base is not None:
-            yield asked(PROMPTED, f"{base.folder.name}, which the teacher was tuned from", base)
-        yield asked(TEACHER, columns.teacher.name, teacher)
-    yield asked(BEFORE, f"{found.student.name}, not trained yet", columns.before)
-    if columns.gold is not None:
-        yield asked(GOLD, f"{found.student.name}, the same training without the teacher", columns.gold)
-    yield asked(STUDENT, f"{found.student.name}, {trained.outcome.steps:,} steps", student, trained.outcome.minutes)
 
 
 class _Speeds(NamedTuple):
@@ -159,29 +128,6 @@ def _cost(columns: Columns, result: EvaluationResult, rows: TestRows, speeds: di
         return reckon(teacher, student, bill.clock.seconds(), hourly_price=bill.hourly_price, answers_usd=paid)
     teacher = RunningCost(1000 / speeds[TEACHER].rows_per_s, None, tokens[TEACHER])
     return reckon(teacher, student, bill.clock.seconds(), hourly_price=bill.hourly_price)
-
-
-def _from_afar(teacher: RemoteTeacher, rows: TestRows, longest: int) -> Answered:
-    """A remote teacher's answers to the test rows; where a test row was answered by it, they were asked before."""
-    replies = teacher.replies(rows.records, longest)
-    examples = [
-        Example(prompt_text(record), (answer_text(record).strip(),), reply.text.strip(), rows.labels)
-        for record, reply in zip(rows.records, replies, strict=True)
-    ]
-    return Answered(
-        TEACHER, f"{teacher.name}, times with its network", tuple(examples), tuple(r.output_tokens for r in replies),
-        tuple(1000 * r.seconds for r in replies), tuple(r.finished for r in replies),
-    )  # fmt: skip
-
-
-def _base_of(teacher: LoadedModel) -> LoadedModel | None:
-    """The model that the teacher was tuned from, where its card names one that is still there and still the same."""
-    told = teacher.folder.card.get("base") or {}
-    try:
-        folder = find_model(str(told.get("name", "")))
-        return load_model(folder.name) if folder.digest() == told.get("digest") else None
-    except ModelError:
-        return None
 
 
 def check_metric(name: str) -> None:

@@ -125,11 +125,16 @@ def ask(loaded: LoadedModel, rows: TestRows, shots: int, seed: int) -> Asked:
                 "Use --shots 0.",
                 str(record.origin),
             )
-        order = np.random.default_rng(derive(seed, "shots", number)).permutation(len(pool))[:shots]
-        chosen = _fitting(loaded, record, [pool[i] for i in order], room)
+        chosen = _fitting(loaded, record, worked_examples(pool, shots, seed, number), room)
         counts.append(len(chosen))
         asked.append(loaded.renderer.with_prefix(record, chosen) if chosen else record)
     return Asked(asked, counts, shots)
+
+
+def worked_examples(pool: Sequence[Pair], shots: int, seed: int, number: int) -> list[Pair]:
+    """The worked examples of test row `number`: a pure function of pool, seed and number."""
+    order = np.random.default_rng(derive(seed, "shots", number)).permutation(len(pool))[:shots]
+    return [pool[i] for i in order]
 
 
 def account(systems: Sequence[System], rows: TestRows) -> tuple[Resolved, ...]:

@@ -73,6 +73,7 @@ def test_prompts_alone_make_a_student_with_a_report(
     assert [system.name for system in result.evaluation.systems] == [
         "teacher before tuning", "teacher", "student before", "student, distilled",
     ]  # fmt: skip
+    assert any("they take 4 training rows" in note for note in result.evaluation.notes)
     assert result.facts.candidates
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Students" in page
@@ -95,11 +96,28 @@ def test_labelled_rows_bring_the_student_of_the_data_alone(teacher: str, base: s
     assert result.facts.cost.usd == pytest.approx(result.facts.cost.machine_s * 2 / 3600)
     assert result.facts.divergence[1] < result.facts.divergence[0] / 2
     assert result.facts.learnt
-    assert "student, answers of the data only" in [system.name for system in result.evaluation.systems]
+    names = [system.name for system in result.evaluation.systems]
+    assert names == [
+        "teacher before tuning", "teacher before tuning, 4-shot at most", "teacher", "student before",
+        "student, answers of the data only", "student, distilled",
+    ]  # fmt: skip
+    assert any("measured without them" in note for note in result.evaluation.notes)
+    assert all(system.output_tokens_mean is not None for system in result.evaluation.systems)
     assert result.facts.proof.metric == "accuracy"
     assert 0 <= result.facts.proof.agreement.value <= 1
     assert result.as_dict()["facts"]["target"] == {"within": 2.0, "faster": 0.01, "metric": ""}
     json.dumps(result.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_a_teacher_that_is_only_prompted_gets_worked_examples(base: str, rows: str, tmp_path: Path, shots: int) -> None:
+    result = distill(
+        base, rows, tmp_path / "out", relabel=True, students=[base], columns=COLUMNS, template=TEMPLATE, shots=shots,
+        settings={"max_steps": 2},
+    )  # fmt: skip
+    teachers = [system.name for system in result.evaluation.systems if system.name.startswith("teacher")]
+    assert teachers == ["teacher", "teacher, 2-shot"][: 2 if shots else 1]
+    assert result.evaluation.baseline == "teacher"
 
 
 def test_a_teacher_is_asked_once(teacher: str, base: str, rows: str, tmp_path: Path, outcrop_home: Path) -> None:

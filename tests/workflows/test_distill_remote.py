@@ -104,6 +104,20 @@ def test_logs_are_answered_by_a_remote_teacher_once(base: str, rows: str, tmp_pa
     assert "instruction" not in json.dumps(answers[0]).lower()
 
 
+def test_a_remote_teacher_is_shown_worked_examples_where_that_is_asked_for(
+    base: str, rows: str, tmp_path: Path, clerk: Clerk
+) -> None:
+    result = outcrop.distill(
+        clerk.name, [rows], str(tmp_path / "out"), students=[base], settings=FAST, shots=2,
+        columns="prompt=text,completion=label",
+    )  # fmt: skip
+    assert [system.name for system in result.evaluation.systems][:2] == ["teacher", "teacher, 2-shot"]
+    assert result.evaluation.system("teacher").output_tokens_mean is None  # its usage does not say
+    shown = [body["messages"] for body in clerk.seen if len(body["messages"]) > 1]
+    assert len(shown) == result.evaluation.data.rows
+    assert [turn["role"] for turn in shown[0]] == ["user", "assistant", "user", "assistant", "user"]
+
+
 def test_what_a_remote_teacher_cannot_do_is_said_first(rows: str, tmp_path: Path, clerk: Clerk) -> None:
     with pytest.raises(UsageError, match="weights are not here"):
         outcrop.distill(clerk.name, [rows], str(tmp_path / "out"))
