@@ -62,6 +62,13 @@ MetricOption = Annotated[
         help="What is not to be lost: accuracy, slot_f1, squad_f1 … Default: what fits the answers.",
     ),
 ]
+CascadeOption = Annotated[
+    bool,
+    typer.Option(
+        "--cascade", rich_help_panel=PANEL,
+        help="One model of both: the student answers what it is sure of, the teacher the rest.",
+    ),
+]
 RelabelOption = Annotated[
     bool,
     typer.Option(
@@ -148,6 +155,7 @@ def distill(
     within: WithinOption = 2.0,
     faster: FasterOption = 5.0,
     metric: MetricOption = "",
+    cascade: CascadeOption = False,
     relabel: RelabelOption = False,
     trim: TrimOption = True,
     objective: ObjectiveOption = None,
@@ -178,8 +186,8 @@ def distill(
     run(
         "distill", output, verbose, detach=detach,
         teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
-        metric=metric, relabel=relabel, trim=trim, objective=_pairs("--objective", objective), instruction=instruction,
-        longest_answer=longest_answer,
+        metric=metric, cascade=cascade, relabel=relabel, trim=trim, objective=_pairs("--objective", objective),
+        instruction=instruction, longest_answer=longest_answer,
         remote=_pairs("--remote", remote), hourly_price=hourly_price, shots=shots,
         validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,

@@ -62,13 +62,52 @@ class Proof(JsonReady):
 
 
 @dataclass(frozen=True)
+class CascadeWay(JsonReady):
+    """One way of asking a cascade. threshold: confidence from which on the student answers; share: of the test rows
+    that it answers; validated_share, validated_bound, validated_rows: where the threshold was set, the bound on the
+    loss there, None where no threshold was safe; calibration_error: of its confidence on the test rows."""
+
+    way: str
+    threshold: float
+    share: Estimate
+    validated_share: float
+    validated_bound: float | None
+    validated_rows: int
+    calibration_error: float
+
+    @property
+    def sentence(self) -> str:
+        """The share, and why it is no larger."""
+        if self.validated_bound is None:
+            return "none: no threshold was safe on the validation rows"
+        return (
+            f"{self.share.value:.1%} of the test rows, those with a confidence of {self.threshold:.3f} or more, by "
+            f"which at most {100 * self.validated_bound:.2f} points were lost on {self.validated_rows:,} validation "
+            f"rows; confidence is off by {100 * self.calibration_error:.1f} points on average"
+        )
+
+
+@dataclass(frozen=True)
+class CascadeFacts(JsonReady):
+    """A student with its teacher behind it. ways: the one that was measured last."""
+
+    ways: tuple[CascadeWay, ...]
+
+    @property
+    def share(self) -> Estimate:
+        """Of the test rows that the student answered, as they were measured."""
+        return self.ways[-1].share
+
+
+@dataclass(frozen=True)
 class DistillationFacts(JsonReady):
     """A distillation as its report tells it.
 
     latency, throughput: the teacher's time over the student's, measured in turns on the same prompts;
     divergence: from the teacher in nats per token on held-out rows, before and after; None by sequences alone, where
     that of the loss on the teacher's answers; over_network: the teacher's times hold its network, too;
-    cost: None in facts that were written before costs were told.
+    cost: None in facts that were written before costs were told; cascade: where proof and speeds are those of the
+    student with its teacher behind it.
     """
 
     target: Target
@@ -87,6 +126,7 @@ class DistillationFacts(JsonReady):
     teacher_calls_cached: int
     over_network: bool = False
     cost: Cost | None = None
+    cascade: CascadeFacts | None = None
 
     @property
     def target_met(self) -> bool:
@@ -110,7 +150,7 @@ class DistillationFacts(JsonReady):
         if self.over_network:
             speed += ", the teacher's network included"
         bound = f"at most {100 * proof.bound:.1f} lower with 95 % confidence"
-        said = f"{self.student}: {speed}; {lost}, {bound}, on {proof.rows:,} rows."
+        said = f"{self._named}: {speed}; {lost}, {bound}, on {proof.rows:,} rows."
         if not self.learnt:
             return f"This distillation did nothing: the student is no nearer to its teacher than before. {said}"
         if self.target_met:
@@ -121,6 +161,18 @@ class DistillationFacts(JsonReady):
         if not self.fast_enough:
             missed.append(f"{self.target.faster:g}× is not reached.")
         return f"Target not met. {said} {' '.join(missed)}"
+
+    @property
+    def cascade_facts(self) -> list[tuple[str, str]]:
+        """What a report says of each way of asking a cascade."""
+        ways = self.cascade.ways if self.cascade else ()
+        return [(f"Answered by the student, {way.way}", way.sentence) for way in ways]
+
+    @property
+    def _named(self) -> str:
+        if self.cascade is None:
+            return self.student
+        return f"{self.student} with its teacher behind it, answering {self.cascade.share.value:.0%} itself"
 
     def _unshown(self) -> str:
         proof, within = self.proof, f"A loss below {self.target.within:g} points"

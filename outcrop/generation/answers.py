@@ -59,8 +59,8 @@ class Answer(Task):
         self.text = ""
         self.finish_reason: FinishReason | None = None
         self.token_ids: list[int] = []
-        self._logprobs: list[float] = []
-        self._tops: list[TopLogprobs] = []
+        self.logprobs: list[float] = []
+        self.top_logprobs: list[TopLogprobs] = []
         self._by_token = live or bool(self.sampling.stop_strings)
         self._characters = IncrementalText(tokenizer, request.prompt_ids)
         self._stop_strings = StopStrings(self.sampling.stop_strings)
@@ -74,9 +74,9 @@ class Answer(Task):
     def accept(self, token: int, logprob: float, top: TopLogprobs) -> None:
         """Append a token; finish if it is a stop id, completes a stop string or a constraint, or fills the room."""
         self.token_ids.append(token)
-        self._logprobs.append(logprob)
+        self.logprobs.append(logprob)
         if self.sampling.top_logprobs:
-            self._tops.append(top)
+            self.top_logprobs.append(top)
         self.chooser.accept(token)
         stopped = token in self.sampling.stop_ids
         if self._by_token and not stopped:
@@ -110,9 +110,9 @@ class Answer(Task):
         return TokenEvent(
             index=index,
             token_ids=tuple(self.token_ids[tokens]),
-            logprobs=tuple(self._logprobs[tokens]),
+            logprobs=tuple(self.logprobs[tokens]),
             text=text,
-            top_logprobs=tuple(self._tops[tokens]),
+            top_logprobs=tuple(self.top_logprobs[tokens]),
             finish_reason=self.finish_reason,
             usage=Usage(len(self.prompt_ids), self.cached_tokens, len(self.token_ids)) if done else None,
         )
@@ -128,10 +128,10 @@ class Answer(Task):
         return Completion(
             text=self.text,
             token_ids=tuple(self.token_ids),
-            logprobs=tuple(self._logprobs),
+            logprobs=tuple(self.logprobs),
             finish_reason=self.finish_reason,
             prompt_tokens=len(self.prompt_ids),
             seconds=self._seconds,
             cached_tokens=self.cached_tokens,
-            top_logprobs=tuple(self._tops),
+            top_logprobs=tuple(self.top_logprobs),
         )

@@ -88,6 +88,11 @@ class Scheduler:
         """What the rows may grow to together."""
         return sum(row.tokens for row in self.rows)
 
+    @property
+    def working(self) -> int:
+        """How many tasks have a slot."""
+        return len(self.rows)
+
     def uses(self, adapter: str) -> bool:
         """Whether a task needs that adapter."""
         tasks = [*self._inbox, *self.waiting, *(row.task for row in self.rows)]

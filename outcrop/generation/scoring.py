@@ -129,13 +129,13 @@ class Scoring(Task):
     def __init__(self, request: ScoreRequest, device: torch.device) -> None:
         super().__init__(request.prompt_ids, request.adapter, max(map(len, request.candidates)))
         self._scores: dict[int, Score] = {}
-        self._candidates = len(request.candidates)
+        self.candidates = request.candidates
         self._first: Tensor | None = None
         self.waiting = list(_groups(request.candidates, device))
 
     @property
     def finished(self) -> bool:
-        return len(self._scores) == self._candidates or super().finished
+        return len(self._scores) == len(self.candidates) or super().finished
 
     def take_prompt(self, logits_V: Tensor) -> None:
         """The logits after the prompt; groups without nodes are scored by them alone."""
@@ -156,9 +156,13 @@ class Scoring(Task):
         logprobs = (logits_SV[slots, tokens] - normaliser_S[slots]).tolist()
         self._scores.update(zip(group.members, group.trie.scores(logprobs), strict=True))
 
+    def take(self, scores: Sequence[Score]) -> None:
+        """All scores at once, from elsewhere."""
+        self._scores = dict(enumerate(scores))
+
     def scores(self) -> list[Score]:
         """All scores, in the order of the candidates."""
-        return [self._scores[at] for at in range(self._candidates)]
+        return [self._scores[at] for at in range(len(self.candidates))]
 
 
 def check_scoring(request: ScoreRequest, limits: Limits, where: str) -> None:

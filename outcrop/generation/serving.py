@@ -16,6 +16,7 @@ from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRe
 from outcrop.core.engines import AdapterRef, Capability, EngineStats, Health, ModelRef, TokenEvent
 from outcrop.core.errors import JobFailed, OutcropError, Unavailable, UsageError
 from outcrop.generation.answers import Answer, Task
+from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.scheduling import Capacity
 from outcrop.models.loading import default_device, load_model
@@ -87,8 +88,8 @@ class ServingEngine:
         """What the engine is doing; rates are from the time of loading on."""
         scheduler = self._open_engine().scheduler
         return EngineStats(
-            running=len(scheduler.rows),
-            waiting=max(0, len(self._tasks) - len(scheduler.rows)),
+            running=scheduler.working,
+            waiting=max(0, len(self._tasks) - scheduler.working),
             slots=scheduler.capacity.slots,
             used_tokens=scheduler.used_tokens,
             budget_tokens=scheduler.capacity.batch_tokens,
@@ -227,5 +228,7 @@ def open_engine(model: ModelRef, capacity: Capacity) -> EmbeddedEngine:
     config = loaded.model.config.get_text_config(decoder=True)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     choice = choose(model.precision, width=config.hidden_size, inner=inner, rows=64, device=default_device())
-    weights = loaded.model if choice.dtype == torch.float32 else loaded.model.to(choice.dtype)
-    return EmbeddedEngine(weights, loaded.tokenizer, capacity, base_digest=loaded.folder.digest())
+    for part in (loaded, loaded.student):
+        if part is not None and choice.dtype != torch.float32:
+            part.model.to(choice.dtype)
+    return engine_of(loaded, capacity, base_digest=loaded.folder.digest())

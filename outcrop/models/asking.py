@@ -10,6 +10,8 @@ from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Te
 from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
 
+TUNED = ("fine-tuned", "distilled", "cascade")
+"""Kinds of models that were made to answer."""
 PROMPT = Origin("the prompt", 0)
 
 
@@ -37,7 +39,7 @@ def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: O
 
 def answers(folder: ModelFolder, record: Record) -> bool:
     """Whether what follows is an answer, so that white space before it is the rendering's and not the answer's."""
-    return folder.card.get("kind") == "fine-tuned" or isinstance(record, Conversation)
+    return folder.card.get("kind") in TUNED or isinstance(record, Conversation)
 
 
 def prompt_question(renderer: Renderer, folder: ModelFolder, prompt: str) -> Question:
@@ -50,7 +52,7 @@ def prompt_question(renderer: Renderer, folder: ModelFolder, prompt: str) -> Que
 
 def turns_record(folder: ModelFolder, messages: Sequence[Message]) -> Record:
     """Turns of a client. One turn of the user asks a model that was tuned on pairs as a prompt: it knows no turns."""
-    on_pairs = folder.card.get("kind") == "fine-tuned" and not folder.card.get("conversations")
+    on_pairs = folder.card.get("kind") in TUNED and not folder.card.get("conversations")
     is_prompt = on_pairs and [message.role for message in messages] == ["user"]
     return asked_record(folder, messages[0].content if is_prompt else messages)
 

@@ -15,6 +15,8 @@ from outcrop.core.files import Location, digest, write_json
 
 BUNDLED = Path(__file__).parent / "bundled"
 CARD = "outcrop.json"
+CASCADE, STUDENT = "cascade.json", "student"
+"""The file that makes a folder a cascade, and the folder of the smaller model in it."""
 CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG = "config.json", "generation_config.json", "adapter_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -41,6 +43,11 @@ class ModelFolder:
         """The whole model at the bottom: this folder, or the base of the base of … an adapter."""
         return self if self.base is None else self.base.root
 
+    @property
+    def student(self) -> ModelFolder | None:
+        """The smaller model inside a cascade (models/cascade.py), None for any other model."""
+        return find_model(str(self.path / STUDENT)) if (self.path / CASCADE).exists() else None
+
     def read(self, file: str) -> dict[str, Any]:
         """One of the folder's JSON objects, empty where the file is absent. Raises ModelError for a broken one."""
         return _json(self.path / file) if (self.path / file).exists() else {}
@@ -48,12 +55,14 @@ class ModelFolder:
     @property
     def parameters(self) -> int:
         """How many numbers the weights are, from the files' headers. Raises ModelError for a broken file."""
-        return sum(_numbers(path) for path in self.weights)
+        inside = self.student
+        return sum(_numbers(path) for path in self.weights) + (inside.parameters if inside else 0)
 
     def digest(self) -> str:
-        """One digest of weights, configuration and tokenizer: the identity of this model."""
-        total = hashlib.sha256((self.base.digest() if self.base else "").encode())
-        names = (CONFIG, ADAPTER_CONFIG, TOKENIZER, TOKENIZER_CONFIG)
+        """One digest of weights, configuration and tokenizer, and of a base or student: the identity of this model."""
+        other = self.base or self.student
+        total = hashlib.sha256((other.digest() if other else "").encode())
+        names = (CONFIG, ADAPTER_CONFIG, TOKENIZER, TOKENIZER_CONFIG, CASCADE)
         for path in [*self.weights, *(self.path / name for name in names)]:
             if path.exists():
                 total.update(f"{path.name} {digest(path)}\n".encode())

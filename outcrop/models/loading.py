@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from outcrop.core.errors import ModelError
 from outcrop.models import lora
+from outcrop.models.cascade import CascadeSpec, read_cascade
 from outcrop.models.folder import CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, ModelFolder, find_model
 from outcrop.models.rendering import Renderer, RenderingSpec
 
@@ -29,12 +30,17 @@ transformers.utils.logging.set_verbosity_error()
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A transformers causal language model, its tokenizer and the renderer that it was, or will be, trained with."""
+    """A transformers causal language model, its tokenizer and the renderer that it was, or will be, trained with.
+
+    student, rule: of a cascade, whose teacher the model is.
+    """
 
     folder: ModelFolder
     model: Any
     tokenizer: Any
     renderer: Renderer
+    student: LoadedModel | None = None
+    rule: CascadeSpec | None = None
 
     @property
     def context(self) -> int:
@@ -43,6 +49,12 @@ class LoadedModel:
         if not isinstance(limit, int):
             raise ModelError(f"{CONFIG} does not say how long a sequence may be.", "Add max_position_embeddings.")
         return limit
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights are, those of a cascade's student among them."""
+        inside = self.student.parameters if self.student else 0
+        return inside + sum(parameter.numel() for parameter in self.model.parameters())
 
 
 def default_device() -> torch.device:
@@ -88,7 +100,9 @@ def load_model(
         lora.merge(model)
     _check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, name)
     model.to(device or default_device()).eval()
-    return LoadedModel(folder, model, tokenizer, load_renderer(folder, tokenizer))
+    rule, inside = read_cascade(folder), folder.student
+    student = load_model(inside.name, dtype=dtype, device=device) if inside else None
+    return LoadedModel(folder, model, tokenizer, load_renderer(folder, tokenizer), student, rule)
 
 
 def load_structure(folder: ModelFolder) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from outcrop.models.folder import GENERATION_CONFIG, write_card
+from outcrop.models.folder import CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, write_card
 from outcrop.models.loading import LoadedModel
+
+MODEL_FILES = (CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, "tokenizer.model", "special_tokens_map.json",
+               "chat_template.jinja", "model.safetensors.index.json")  # fmt: skip
+"""What belongs to a model beside its weights."""
 
 
 def save_weights(loaded: LoadedModel, state: dict[str, Tensor], folder: Path, dtype: torch.dtype) -> None:
@@ -29,6 +34,18 @@ def save_weights(loaded: LoadedModel, state: dict[str, Tensor], folder: Path, dt
     generation.eos_token_id = list(loaded.renderer.stop_ids)
     generation.to_json_file(folder / GENERATION_CONFIG, keys_to_pop=["compile_config"])  # unchecked: hubs hold odd ones
     save_tokenizer(loaded, folder)
+
+
+def copy_model(loaded: LoadedModel, folder: Path) -> None:
+    """Write the model as it was loaded, in the dtype of its files: an adapter merged, a whole model file by file."""
+    if loaded.folder.base is not None:
+        told = loaded.folder.root.read(CONFIG)
+        save_weights(loaded, {}, folder, getattr(torch, str(told.get("dtype") or told.get("torch_dtype") or "float32")))
+        save_tokenizer(loaded, folder)
+        return
+    for path in (*loaded.folder.weights, *(loaded.folder.path / name for name in MODEL_FILES)):
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
 
 
 def save_tokenizer(loaded: LoadedModel, folder: Path) -> None:

@@ -19,17 +19,21 @@ from outcrop.data.certificate import line_of
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import answer_text
 from outcrop.evaluation.distillation import DistillationFacts, Target
+from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.generation.remote import RemoteChat, RemoteSpec, is_remote
-from outcrop.models.folder import extend_card, find_model
+from outcrop.models.cascade import refuse_cascade
+from outcrop.models.folder import STUDENT, extend_card, find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.saving import save_card
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.spec import TrainingSpec
+from outcrop.workflows.cascading import Behind, Cascade, check_cascade, save_cascade
 from outcrop.workflows.distillation_columns import Columns
-from outcrop.workflows.distillation_report import Bill, check_metric, check_references, prove
+from outcrop.workflows.distillation_report import Bill, check_metric, check_references, decided_by, prove
 from outcrop.workflows.lessons import Lessons, card_of, gather_lessons, usable
+from outcrop.workflows.measure import TestRows
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
 from outcrop.workflows.run_folder import BASELINE, RESULT, RUN, SEARCH, SECONDS, run_folder
@@ -83,6 +87,7 @@ def distill(
     within: float = 2.0,
     faster: float = 5.0,
     metric: str = "",
+    cascade: bool = False,
     validation: Sequence[str] = (),
     test: Sequence[str] = (),
     relabel: bool = False,
@@ -110,7 +115,8 @@ def distill(
     teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
     relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
     students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost;
-    metric: one of the catalog, none for the one that fits the answers.
+    metric: one of the catalog, none for the one that fits the answers. cascade: the student answers what it is sure of,
+    the teacher the rest, as one model.
     instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
     answers are no closed set; where: filters of invocation logs.
     objective, remote: fields of DistillationSpec and RemoteSpec. hourly_price: USD for an hour of this machine; without
@@ -147,7 +153,7 @@ def distill(
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
         target = Target(within, faster, metric)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
-                   shots, listener)  # fmt: skip
+                   shots, listener, cascade)  # fmt: skip
         result = job.run(models, learnt, cut_up=AUTO in students, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
@@ -202,13 +208,13 @@ class _Asked:
             wrong = f"A price of {self.hourly_price:g} USD for an hour of this machine tells nothing."
             raise UsageError(wrong, "Give --hourly-price above 0, or leave it out: costs are then told in seconds.")
         if not is_remote(teacher):
-            find_model(teacher)
+            refuse_cascade(find_model(teacher), "distillation")
             if self.instruction:
                 raise UsageError("An instruction is for remote teachers.", "Put it into --template.")
         elif cut_up:
             raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
         for name in self.students:
-            find_model(name)
+            refuse_cascade(find_model(name), "distillation")
 
     def open(self, teacher: str, listener: Listener) -> _Models:
         """Load the models. Raises UsageError where a remote teacher lacks a key."""
@@ -238,6 +244,7 @@ class _Job:
     bill: Bill
     shots: int | None
     listener: Listener
+    cascade: bool
 
     def run(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> DistillResult:
         """Search, train the best, save it, measure everything."""
@@ -252,8 +259,9 @@ class _Job:
         self.bill.clock.enter("comparison")
         baseline = self._baseline(found.student, learnt)
         self.bill.clock.enter("proof")
-        self._save(trained, found, learnt, models.teacher, objective)
-        columns = Columns(models.teacher, found.student.make(), baseline, str(self.folder), longest, self.shots)
+        card = self._save(trained, found, learnt, models.teacher, objective)
+        columns = Columns(models.teacher, found.student.make(), baseline, str(self._place), longest, self.shots,
+                          self._behind(models.teacher, learnt, longest, card))  # fmt: skip
         evaluation, facts = prove(columns, learnt, found, trained, self.target, objective, self.spec.seed, self.folder,
                                   self.bill, self.listener)  # fmt: skip
         assert facts.cost is not None, "every distillation has its account"
@@ -271,6 +279,8 @@ class _Job:
         if cut_up and teacher.loaded is not None:
             self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
             students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim)
+        if self.cascade:
+            check_cascade(teacher, students)
         search = Search(self.target, course, self.spec, self.sources, self.objective, self.folder / RUN / SEARCH,
                         self.listener)  # fmt: skip
         prompts = [lesson.answered for lesson in course.validation]
@@ -292,9 +302,10 @@ class _Job:
 
     def _save(
         self, trained: Trained, found: Found, learnt: Taught, teacher: Teacher, objective: DistillationSpec | None
-    ) -> None:
-        """The model folder, its card, and the teacher's answers as a data set."""
-        save_model(self.folder, trained.loaded, trained.engine, trained.resolved)
+    ) -> dict[str, Any]:
+        """The model folder, its card, and the teacher's answers as a data set; returns the card."""
+        (self._place / RUN).mkdir(parents=True, exist_ok=True)
+        save_model(self._place, trained.loaded, trained.engine, trained.resolved)
         write_metrics(self.folder / RUN, read_journal(self.folder / RUN / "journal.jsonl"))
         after, local = trained.outcome.after, teacher.loaded
         assert after is not None, "a student always has validation rows"
@@ -306,8 +317,27 @@ class _Job:
             "objective": described(objective), "minutes": trained.outcome.minutes, "answers": learnt.provenance,
             "metrics": {"validation_loss": after.loss, "exact_match": after.exact_match},
         }  # fmt: skip
-        save_description(self.folder, trained.loaded, trained.resolved, card)
+        save_description(self._place, trained.loaded, trained.resolved, card)
         write_atomic(self.folder / TEACHER_ROWS, "".join(line_of(lesson.answered) for lesson in learnt.course.train))
+        return card
+
+    @property
+    def _place(self) -> Path:
+        """Where the student lies: a cascade's own files are those of its teacher."""
+        return self.folder / STUDENT if self.cascade else self.folder
+
+    def _behind(self, teacher: Teacher, learnt: Taught, longest: int, card: dict[str, Any]) -> Behind | None:
+        """The teacher behind the student, by rules that hold on the validation rows."""
+        if not self.cascade:
+            return None
+        local = check_cascade(teacher, ())
+        rows = TestRows(learnt.references, learnt.lessons.labels)
+        metric = METRICS.load(decided_by(self.target.metric, rows)[0])
+        made = Cascade(local, rows.labels, metric, self.target.within, longest, self.spec.seed, self.listener)
+        records = [lesson.answered for lesson in learnt.course.validation]
+        spec, found = made.set_rules(load_model(str(self._place)), records)
+        save_cascade(self.folder, local.loaded, spec, card)
+        return Behind(made, spec, found, str(self.folder))
 
 
 def _longest(reader: LoadedModel, lessons: Lessons, wanted: int | None) -> int:

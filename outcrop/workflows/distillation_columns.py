@@ -9,8 +9,10 @@ from outcrop.core.errors import ModelError
 from outcrop.data.records import Conversation, Message, Pair, Record, answer_text, prompt_text
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.metrics.metric import Example
+from outcrop.models.asking import TUNED
 from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
+from outcrop.workflows.cascading import Behind
 from outcrop.workflows.measure import System, TestRows, ask, worked_examples
 from outcrop.workflows.student_search import Found
 from outcrop.workflows.student_training import Trained
@@ -18,14 +20,13 @@ from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher
 
 TEACHER, PROMPTED = "teacher", "teacher before tuning"
 BEFORE, GOLD, STUDENT = "student before", "student, answers of the data only", "student, distilled"
-TUNED = ("fine-tuned", "distilled")
-"""Kinds of models that were trained on prompts of a task as they are: worked examples before them would mislead."""
+CASCADE = "cascade"
 USUAL_SHOTS = 4
 
 
 class Columns(NamedTuple):
     """What is measured: the teacher, the student before training, the same student without the teacher where there is
-    one, and the folder of the distilled one, from which it is loaded as it will be served.
+    one, and the folder of the distilled one, from which it is loaded as it will be served; behind: the cascade of both.
 
     shots: worked examples before the prompts of a teacher that was not tuned; None for USUAL_SHOTS of a local teacher
     and none of a remote one, which is paid for each.
@@ -37,6 +38,16 @@ class Columns(NamedTuple):
     folder: str
     longest: int
     shots: int | None
+    behind: Behind | None = None
+
+    @property
+    def made(self) -> str:
+        """What is proven."""
+        return CASCADE if self.behind else STUDENT
+
+    def load_made(self) -> LoadedModel:
+        """The model that is proven, as it will be served."""
+        return load_model(self.behind.folder if self.behind else self.folder)
 
     @property
     def wanted_shots(self) -> int:
@@ -76,6 +87,8 @@ def columns_of(
     if columns.gold is not None:
         systems.append(asked(GOLD, "the same training without the teacher", columns.gold))
     systems.append(asked(STUDENT, f"{trained.outcome.steps:,} steps", student, trained.outcome.minutes))
+    if columns.behind is not None:
+        systems.append(asked(CASCADE, "where it is sure, else the teacher", columns.load_made()))
     return Measured(systems, from_afar, notes)
 
 
@@ -134,6 +147,7 @@ def _can_show(rows: TestRows, shots: int) -> bool:
 
 
 def _is_tuned(teacher: LoadedModel) -> bool:
+    """Trained on prompts of a task as they are: worked examples before them would mislead it."""
     return teacher.folder.card.get("kind") in TUNED
 
 

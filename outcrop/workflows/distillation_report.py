@@ -15,20 +15,22 @@ from outcrop.core.events import Listener
 from outcrop.core.files import write_json
 from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
-from outcrop.core.statistics import non_inferiority, non_inferiority_of_sums, ratio_of_medians, wilson
+from outcrop.core.statistics import ratio_of_medians, wilson
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import answer_text
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.cost import Cost, RunningCost, reckon
-from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Speed, Target
+from outcrop.evaluation.distillation import Candidate, CascadeFacts, DistillationFacts, Proof, Speed, Target
+from outcrop.evaluation.loss import measured_loss
 from outcrop.evaluation.metrics.catalog import METRICS, default_metrics
-from outcrop.evaluation.metrics.metric import Example, ExampleMetric, Metric, Sums
+from outcrop.evaluation.metrics.metric import Example
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.training.distillation.spec import DistillationSpec
-from outcrop.workflows.distillation_columns import STUDENT, TEACHER, Columns, columns_of
+from outcrop.workflows.cascading import Behind
+from outcrop.workflows.distillation_columns import TEACHER, Columns, columns_of
 from outcrop.workflows.evaluate import now, reproduction, write_evaluation
 from outcrop.workflows.fine_tune import curves
 from outcrop.workflows.measure import TestRows, account, longest_answer, measure
@@ -67,21 +69,21 @@ def prove(
     data = opened(learnt.lessons.test_paths, len(rows.records), "distill", columns.teacher.name, sealed=sealed)
     parameters = account(systems, rows)
     answered = [*from_afar, *(measure(system, rows, listener, seed=seed) for system in systems)]
-    result = assess("Teacher and student", data, answered, metrics=decided_by(target.metric, rows), candidate=STUDENT,
-                    baseline=TEACHER, seed=seed)  # fmt: skip
+    result = assess("Teacher and student", data, answered, metrics=decided_by(target.metric, rows),
+                    candidate=columns.made, baseline=TEACHER, seed=seed)  # fmt: skip
     result = replace(result, notes=(*result.notes, *learnt.notes, *missing))
     listener({"event": "stage", "title": "Timing teacher and student in turns"})
-    speeds = _raced(columns, student, rows, seed, listener)
+    speeds = _raced(columns, rows, seed, listener)
     before, after = trained.distance
     facts = DistillationFacts(
         target=target, method=_method(objective), teacher=columns.teacher.name, student=found.student.name,
         candidates=tuple(_with_final_quality(found, trained, learnt)),
-        proof=_proof(answered, result, target, seed), latency=speeds.latency, throughput=speeds.throughput,
-        speeds=speeds.medians, divergence=trained.distance,
+        proof=_proof(answered, result, target, columns.made, seed),
+        latency=speeds.latency, throughput=speeds.throughput, speeds=speeds.medians, divergence=trained.distance,
         learnt=after < max(NEAR, before * (1 - NOTHING_LEARNT)), divergence_name=_distance_name(objective),
         teacher_calls=columns.teacher.asked, teacher_calls_cached=columns.teacher.cached,
         over_network=isinstance(columns.teacher, RemoteTeacher),
-        cost=_cost(columns, result, rows, speeds.medians, bill),
+        cost=_cost(columns, result, rows, speeds.medians, bill), cascade=_share(columns.behind, student, rows),
     )  # fmt: skip
     if not facts.learnt:
         listener({"event": "warning", "code": "nothing-learnt", "message": facts.verdict})
@@ -97,31 +99,37 @@ def prove(
     return result, facts
 
 
+def _share(behind: Behind | None, student: LoadedModel, rows: TestRows) -> CascadeFacts | None:
+    """What of the test rows the student of a cascade answers."""
+    return behind.made.facts(student, behind.spec, behind.set_at, rows.records) if behind else None
+
+
 class _Speeds(NamedTuple):
     latency: Estimate
     throughput: Estimate
     medians: dict[str, Speed]
 
 
-def _raced(columns: Columns, student: LoadedModel, rows: TestRows, seed: int, listener: Listener) -> _Speeds:
+def _raced(columns: Columns, rows: TestRows, seed: int, listener: Listener) -> _Speeds:
     """Teacher and student in turns; of a remote teacher the times that its answers to these prompts took."""
+    student, made = columns.load_made(), columns.made
     records, tokens = rows.records[:RACED_PROMPTS], longest_answer(student, rows)
     if isinstance(columns.teacher, RemoteTeacher):
-        own = race({STUDENT: student}, records, tokens, listener)[STUDENT]
+        own = race({made: student}, records, tokens, listener)[made]
         theirs = columns.teacher.speed(records, columns.longest)
         ms = np.array([1000 * reply.seconds for reply in columns.teacher.replies(records, columns.longest)])
         ratio = own.speed.rows_per_s / theirs.rows_per_s
         throughput = Estimate(ratio, None, None, len(records), "no interval: the teacher's rate is its latency's")
-        return _Speeds(ratio_of_medians(ms, own.ms, seed=seed), throughput, {TEACHER: theirs, STUDENT: own.speed})
-    timings = race({TEACHER: load_model(columns.teacher.name), STUDENT: student}, records, tokens, listener)
-    found = faster(timings[TEACHER], timings[STUDENT], seed=seed)
+        return _Speeds(ratio_of_medians(ms, own.ms, seed=seed), throughput, {TEACHER: theirs, made: own.speed})
+    timings = race({TEACHER: load_model(columns.teacher.name), made: student}, records, tokens, listener)
+    found = faster(timings[TEACHER], timings[made], seed=seed)
     return _Speeds(*found, {name: timing.speed for name, timing in timings.items()})
 
 
 def _cost(columns: Columns, result: EvaluationResult, rows: TestRows, speeds: dict[str, Speed], bill: Bill) -> Cost:
     """Of many requests at once on this machine, as they were timed; of a remote teacher by its tokens."""
-    tokens = {name: result.system(name).output_tokens_mean for name in (TEACHER, STUDENT)}
-    student = RunningCost(1000 / speeds[STUDENT].rows_per_s, None, tokens[STUDENT])
+    tokens = {name: result.system(name).output_tokens_mean for name in (TEACHER, columns.made)}
+    student = RunningCost(1000 / speeds[columns.made].rows_per_s, None, tokens[columns.made])
     if isinstance(columns.teacher, RemoteTeacher):
         usd, paid = columns.teacher.usd_of_1000(rows.records, columns.longest), columns.teacher.answers_usd
         teacher = RunningCost(None, usd, tokens[TEACHER])
@@ -153,29 +161,16 @@ def decided_by(metric: str, rows: TestRows) -> tuple[str, ...]:
     return tuple(dict.fromkeys([metric or fitting[0], *fitting]))
 
 
-def _proof(answered: Sequence[Answered], result: EvaluationResult, target: Target, seed: int) -> Proof:
-    """The loss by the first metric, in shares of its range, and its bound: of the mean over rows where it is one, of
-    the quantity of their sums else."""
+def _proof(answered: Sequence[Answered], result: EvaluationResult, target: Target, made: str, seed: int) -> Proof:
+    """The loss by the first metric, and its bound."""
     metric = METRICS.load(result.metrics[0].name)
-    teacher, student = (next(system for system in answered if system.name == name) for name in (TEACHER, STUDENT))
-    margin, width = target.within / 100, metric.high - metric.low
-    if isinstance(metric, ExampleMetric):
-        scores = [metric.scores(system.examples) / width for system in (teacher, student)]
-        found = non_inferiority(scores[0], scores[1], margin, seed=seed)
-    else:
-        sums = [_in_shares(metric, system.examples) for system in (teacher, student)]
-        found = non_inferiority_of_sums(sums[0], sums[1], margin, seed=seed)
+    teacher, student = (next(system for system in answered if system.name == name) for name in (TEACHER, made))
+    found = measured_loss(metric, teacher.examples, student.examples, target.within, seed=seed)
     equal = sum(a.answer == b.answer for a, b in zip(teacher.examples, student.examples, strict=True))
     return Proof(
         metric.name, found.loss, found.bound, found.shown, found.n, found.rows_needed, found.method,
         wilson(equal, found.n),
     )  # fmt: skip
-
-
-def _in_shares(metric: Metric, examples: Sequence[Example]) -> Sums:
-    """The metric's sums, its value from 0 to 1."""
-    rows, value = metric.sums(examples)
-    return Sums(rows, lambda sums: (value(sums) - metric.low) / (metric.high - metric.low))
 
 
 def _with_final_quality(found: Found, trained: Trained, learnt: Taught) -> list[Candidate]:

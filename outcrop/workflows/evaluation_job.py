@@ -21,7 +21,7 @@ from outcrop.evaluation.comparison import estimate
 from outcrop.evaluation.judging import rated
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.metrics.metric import Example, ExampleMetric
-from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.cascade import engine_of
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.store.places import Places, PlacesSpec
 from outcrop.workflows.judge import Judges
@@ -163,7 +163,7 @@ def _answers(
     prompts = [tuple(loaded.renderer.prompt(Pair(row.prompt, "", Origin("", n)))) for n, row in enumerate(rows, 1)]
     if long := [n for n, prompt in enumerate(prompts, 1) if len(prompt) >= loaded.context]:
         raise DataError(f"The prompts of rows {long[:NAMED_LINES]} leave no room for an answer.", "Shorten them.")
-    engine = EmbeddedEngine(loaded.model, loaded.tokenizer)
+    engine = engine_of(loaded)
     answers: list[str] = []
     for start in range(0, len(rows), TOGETHER):
         requests = [_request(loaded, prompt, sampling) for prompt in prompts[start : start + TOGETHER]]

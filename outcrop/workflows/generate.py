@@ -13,6 +13,7 @@ import torch
 from outcrop.core import settings as environment
 from outcrop.core.completions import Completion, CompletionRequest, Sampling
 from outcrop.data.records import Message
+from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.lookup import Lookup
 from outcrop.models.asking import answers, asked_record
@@ -105,7 +106,7 @@ def _load(model: str, state: tuple[tuple[str, int], ...]) -> Ready:
     """The model, kept from one turn of a conversation to the next, as long as `state` is the same; two, to compare."""
     torch.set_num_threads(environment.threads())
     loaded = load_model(model)
-    return Ready(loaded.folder, loaded.renderer, EmbeddedEngine(loaded.model, loaded.tokenizer))
+    return Ready(loaded.folder, loaded.renderer, engine_of(loaded))
 
 
 def _state_of(model: str) -> tuple[tuple[str, int], ...]:

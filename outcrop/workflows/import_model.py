@@ -12,7 +12,16 @@ from typing import Any
 from outcrop.core.errors import ModelError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
-from outcrop.models.folder import ADAPTER_CONFIG, CONFIG, DOWNLOADED, PICKLES, TOKENIZER_CONFIG, find_model
+from outcrop.models.folder import (
+    ADAPTER_CONFIG,
+    CASCADE,
+    CONFIG,
+    DOWNLOADED,
+    PICKLES,
+    STUDENT,
+    TOKENIZER_CONFIG,
+    find_model,
+)
 from outcrop.models.loading import load_model
 from outcrop.store.places import Listed, Places, PlacesSpec
 from outcrop.workflows.run_folder import RESULT, run_folder
@@ -63,6 +72,9 @@ def _copied(source: Path, folder: Path) -> tuple[str, ...]:
     for path in source.iterdir():
         if path.is_file() and path.name != RESULT:
             shutil.copyfile(path, folder / path.name)
+    if (source / CASCADE).is_file():
+        (folder / STUDENT).mkdir()
+        _copied(source / STUDENT, folder / STUDENT)
     return ()
 
 

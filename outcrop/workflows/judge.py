@@ -11,7 +11,7 @@ from outcrop.core.events import Listener
 from outcrop.data.records import Message
 from outcrop.evaluation.judging import Rubric
 from outcrop.evaluation.metrics.metric import Example
-from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.cascade import engine_of
 from outcrop.models.asking import conversation_question
 from outcrop.models.loading import load_model
 
@@ -34,7 +34,7 @@ class Judge:
     def __init__(self, model: str, listener: Listener) -> None:
         """Load it. Raises ModelError."""
         self._loaded = load_model(model)
-        self._engine = EmbeddedEngine(self._loaded.model, self._loaded.tokenizer)
+        self._engine = engine_of(self._loaded)
         self._listener = listener
 
     def rate(self, rubric: Rubric, examples: Sequence[Example]) -> list[Rating]:

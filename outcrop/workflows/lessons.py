@@ -16,11 +16,11 @@ from outcrop.data.draw import SplitSpec
 from outcrop.data.invocation_logs import FORMAT as LOG_FORMAT
 from outcrop.data.labels import label_set
 from outcrop.data.prompts import has_answer
-from outcrop.data.records import Record, answer_text
+from outcrop.data.records import Conversation, Record, answer_text
 from outcrop.data.split import split
 from outcrop.models.fitting import fit_prompts
 from outcrop.models.rendering import Renderer
-from outcrop.workflows.parts import warn_of_leaks
+from outcrop.workflows.parts import prompt_form, warn_of_leaks
 from outcrop.workflows.records import Source, read_rows, refuse_synthetic, renderable
 
 FEWEST, MOST = 100, 15_000
@@ -33,7 +33,8 @@ TEST_FILE = "test.jsonl"
 @dataclass(frozen=True)
 class Lessons:
     """Rows to learn from, to choose by and to test on. test_paths: their files; digests: of what was read, by part;
-    labels: the closed set of answers, if it is one; notes: what a reader must know of the rows."""
+    labels: the closed set of answers, if it is one; notes: what a reader must know of the rows; prompt: the form that
+    made the prompts, None without one."""
 
     train: list[Record]
     validation: list[Record]
@@ -42,6 +43,7 @@ class Lessons:
     digests: dict[str, str]
     labels: tuple[str, ...] | None
     notes: tuple[str, ...]
+    prompt: dict[str, str] | None
 
     @property
     def has_gold(self) -> bool:
@@ -63,10 +65,12 @@ def gather_lessons(
 
     known_labels: what the teacher was trained to answer. Raises DataError with every problem of the files at once.
     """
+    mapping = source.mapping()
+    prompt = prompt_form(mapping.model_dump() if mapping else None)
     split_folder = Path(source.paths[0]) if len(source.paths) == 1 else None
     if split_folder is not None and (split_folder / CERTIFICATE).is_file():
         files = {name: str(path) for name, path in open_split(split_folder).items()}
-        json.loads((split_folder / CERTIFICATE).read_text("utf-8"))
+        prompt = prompt_form(json.loads((split_folder / CERTIFICATE).read_text("utf-8")).get("mapping"))
         source = Source((files["train"],), drop_bad_rows=source.drop_bad_rows)
         validation = validation or [files[name] for name in ("validation",) if name in files]
         test = test or [files[name] for name in ("test",) if name in files]
@@ -94,7 +98,7 @@ def gather_lessons(
     labels = label_set(answered) if answered else None
     if known_labels and all(answer_text(record).strip() in known_labels for record in answered):
         labels = tuple(sorted(known_labels))
-    return Lessons(train, held, tested, tuple(test), digests, labels, tuple(notes))
+    return Lessons(train, held, tested, tuple(test), digests, labels, tuple(notes), prompt)
 
 
 def usable(lessons: Lessons, renderers: Sequence[Renderer], context: int, answer: int, listener: Listener, *,
@@ -136,4 +140,7 @@ def refuse_answerless(lessons: Lessons) -> None:
 def card_of(lessons: Lessons) -> dict[str, Any]:
     """What a student's card says of the rows."""
     counts = {"training": len(lessons.train), "validation": len(lessons.validation), "test": len(lessons.test)}
-    return {"data": lessons.digests, "rows": counts, "labels": list(lessons.labels) if lessons.labels else None}
+    return {
+        "data": lessons.digests, "rows": counts, "labels": list(lessons.labels) if lessons.labels else None,
+        "prompt": lessons.prompt, "conversations": any(isinstance(record, Conversation) for record in lessons.train),
+    }  # fmt: skip

@@ -15,6 +15,7 @@ from outcrop.core.spec import Resolved
 from outcrop.data.records import Pair, Record, Text, answer_text, prompt_text
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.metrics.metric import Example
+from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.loading import LoadedModel
 
@@ -75,7 +76,7 @@ class System:
 def measure(system: System, rows: TestRows, listener: Listener, *, seed: int = 0) -> Answered:
     """Answer every row: with a label set, the likeliest label (log-likelihood of all its tokens and of the end, in
     fp32); else greedy decoding. Latency is of greedy decoding, one row at a time."""
-    engine = EmbeddedEngine(system.loaded.model, system.loaded.tokenizer)
+    engine = engine_of(system.loaded)
     asked = system.asked.records
     listener({"event": "stage", "title": f"Measuring {system.name}"})
     longest = longest_answer(system.loaded, rows)

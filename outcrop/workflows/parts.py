@@ -54,7 +54,7 @@ def gather_parts(
     given are split off, test rows that are not given are left out. Rows that are almost equal across parts are warned
     of, with their number. Raises DataError with every problem of the training files."""
     mapping = source.mapping()
-    prompt = _prompt(mapping.model_dump() if mapping else None)
+    prompt = prompt_form(mapping.model_dump() if mapping else None)
     claims: tuple[tuple[str, str], ...] = ()
     split_folder = Path(source.paths[0]) if len(source.paths) == 1 else None
     if split_folder is not None and (split_folder / CERTIFICATE).is_file():
@@ -62,7 +62,7 @@ def gather_parts(
             raise UsageError("A split folder's rows are records already.", "Leave out --map, --template and --format.")
         files = {name: str(path) for name, path in open_split(split_folder).items()}
         certificate = json.loads((split_folder / CERTIFICATE).read_text("utf-8"))
-        claims, prompt = _claims(certificate), _prompt(certificate.get("mapping"))
+        claims, prompt = _claims(certificate), prompt_form(certificate.get("mapping"))
         source = Source((files["train"],), drop_bad_rows=source.drop_bad_rows)
         validation = validation or [files[name] for name in ("validation",) if name in files]
         test = test or [files[name] for name in ("test",) if name in files]
@@ -150,7 +150,8 @@ def _labelled(rows: Rows) -> Rows:
     return rows
 
 
-def _prompt(mapping: Mapping[str, Any] | None) -> dict[str, str] | None:
+def prompt_form(mapping: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The template that made the prompts and the column it shows, for cards; None without one."""
     if not mapping or not mapping["template"]:
         return None
     return {"template": mapping["template"], "column": mapping["columns"].get("prompt", "prompt")}

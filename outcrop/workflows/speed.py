@@ -15,6 +15,7 @@ from outcrop.core.results import Estimate
 from outcrop.core.statistics import ratio_of_medians
 from outcrop.data.records import Record
 from outcrop.evaluation.distillation import Speed
+from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.loading import LoadedModel
 
@@ -46,7 +47,7 @@ def race(
     tokens: of an answer at most; without `stops` exactly so many, which weights that were not trained need to be
     comparable. What was computed for a prompt before is forgotten, as no user's first request would find it.
     """
-    engines = {name: EmbeddedEngine(loaded.model, loaded.tokenizer) for name, loaded in models.items()}
+    engines = {name: engine_of(loaded) for name, loaded in models.items()}
     asked = {name: [_request(loaded, record, tokens, stops) for record in records] for name, loaded in models.items()}
     ms: dict[str, list[float]] = {name: [] for name in models}
     rates: dict[str, list[float]] = {name: [] for name in models}
@@ -60,7 +61,7 @@ def race(
         for name, engine in engines.items():
             rates[name].append(len(records) / _seconds(engine, asked[name]))
     return {
-        name: Timings(np.array(ms[name]), np.array(rates[name]), sum(p.numel() for p in loaded.model.parameters()))
+        name: Timings(np.array(ms[name]), np.array(rates[name]), loaded.parameters)
         for name, loaded in models.items()
     }
 

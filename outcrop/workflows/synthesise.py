@@ -27,7 +27,8 @@ from outcrop.data.reading import Paths, files, load
 from outcrop.data.records import Conversation, Message, Pair, Record, prompt_text
 from outcrop.data.synthesis import Judge, SynthesisSpec, made_of, plan, prompt_of
 from outcrop.data.synthetic import marked, prompt_key
-from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.cascade import engine_of
+from outcrop.models.asking import TUNED
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.workflows.run_folder import RUN, STAGES, run_folder
 
@@ -90,7 +91,7 @@ def synthesise(
         }  # fmt: skip
         _keep_state(folder.parent / STATE, facts, resume=resume)
         judge = Judge({prompt_key(prompt_text(record)) for record in records}, spec)
-        engine = EmbeddedEngine(loaded.model, loaded.tokenizer)
+        engine = engine_of(loaded)
         work = _Work(loaded, engine, spec, judge, sources, f"{model} {loaded.folder.digest()}")
         shards = list(work.shards(folder, wanted, listener))
         counts = {"rows_read": len(records), "already_synthetic": len(records) - len(sources), "asked": len(wanted)}
@@ -172,7 +173,7 @@ class _Work:
         form = card.get("prompt")
         if form and self.spec.how == "answer":
             text = fill(form["template"], {"prompt": text, form["column"]: text})
-        tuned_on_pairs = card.get("kind") == "fine-tuned" and not card.get("conversations")
+        tuned_on_pairs = card.get("kind") in TUNED and not card.get("conversations")
         if tuned_on_pairs or not (card.get("conversations") or self.loaded.tokenizer.chat_template):
             return Pair(text, "")
         return Conversation((Message("user", text),))

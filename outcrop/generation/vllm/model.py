@@ -13,6 +13,7 @@ from outcrop.core.engines import AdapterRef, ModelRef
 from outcrop.core.errors import ModelError
 from outcrop.core.files import staged_folder
 from outcrop.generation.limits import Limits
+from outcrop.models.cascade import refuse_cascade
 from outcrop.models.folder import ADAPTER_CONFIG, CONFIG, ModelFolder, find_model
 from outcrop.models.loading import load_model, load_structure, load_tokenizer
 from outcrop.models.lora import ADAPTER_WEIGHTS, LayerSize, layer_sizes, read_adapter
@@ -36,6 +37,7 @@ class ServedModel:
     def prepare(cls, model: ModelRef, scratch: Path) -> ServedModel:
         """Find a model; an adapter folder is merged into a folder under `scratch`. Raises ModelError."""
         folder = find_model(model.name)
+        refuse_cascade(folder, "vLLM")
         structure = load_structure(folder.root)
         path = folder.path.resolve() if folder.base is None else _merged(folder, scratch / "model")
         return cls(path, folder.digest(), load_tokenizer(folder), Limits.of(structure), layer_sizes(structure))

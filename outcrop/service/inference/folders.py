@@ -23,7 +23,7 @@ class KnownFolder:
 
     @property
     def is_current(self) -> bool:
-        """Whether its files, and those of the bases under it, are the same as when it was read."""
+        """Whether its files, those of the bases under it or the student in it, are the same as when it was read."""
         try:
             return _state(self.folder) == self.state
         except OSError:
@@ -52,7 +52,8 @@ def _read(name: str) -> KnownFolder:
 
 def _state(folder: ModelFolder) -> State:
     own = sorted((entry.path, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in os.scandir(folder.path))
-    return (*own, *(_state(folder.base) if folder.base else ()))
+    inside = folder.base or folder.student
+    return (*own, *(_state(inside) if inside else ()))
 
 
 def engine_folder(known: KnownFolder) -> ModelFolder:
