@@ -29,6 +29,11 @@ def is_live(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
+def is_attended() -> bool:
+    """Whether a person can be asked: input and messages are a terminal's."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def print_json(value: Any) -> None:
     """One JSON object on stdout. NaN is refused, because other readers cannot read it."""
     plain = not (sys.stdout.encoding or "").lower().startswith("utf")

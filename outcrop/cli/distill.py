@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from outcrop.cli.console import Output, is_attended
 from outcrop.cli.hyperparameters import Hyperparameters, with_hyperparameters
 from outcrop.cli.options import (
     MODEL_WORDS,
@@ -25,7 +26,7 @@ from outcrop.cli.options import (
     ValidationOption,
     VerboseOption,
 )
-from outcrop.cli.workflows import run
+from outcrop.cli.workflows import load, run
 from outcrop.core.errors import UsageError
 
 PANEL = "Teacher and student"
@@ -127,6 +128,13 @@ RemoteOption = Annotated[
     ),
 ]
 
+TermsOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-teacher-terms", rich_help_panel=PANEL,
+        help="A remote teacher's terms allow to train on its answers. Remembered; asked on a terminal where not given.",
+    ),
+]
 HourlyPriceOption = Annotated[
     float | None,
     typer.Option(
@@ -162,6 +170,7 @@ def distill(
     instruction: InstructionOption = "",
     longest_answer: LongestOption = None,
     remote: RemoteOption = None,
+    accept_teacher_terms: TermsOption = False,
     hourly_price: HourlyPriceOption = None,
     shots: ShotsOption = None,
     validation: ValidationOption = None,
@@ -183,17 +192,29 @@ def distill(
     Times students of many shapes before any training, tries the fast ones, trains the best, and proves on a sealed
     test how much is lost and how much is won. Rows need no answers: the teacher gives them, once.
     """
+    if not accept_teacher_terms:
+        ask_about_terms(teacher, output)
     run(
         "distill", output, verbose, detach=detach,
         teacher=teacher, data=data, to=str(to), students=student or ["auto"], within=within, faster=faster,
         metric=metric, cascade=cascade, relabel=relabel, trim=trim, objective=_pairs("--objective", objective),
         instruction=instruction, longest_answer=longest_answer,
-        remote=_pairs("--remote", remote), hourly_price=hourly_price, shots=shots,
+        remote=_pairs("--remote", remote), accept_teacher_terms=accept_teacher_terms,
+        hourly_price=hourly_price, shots=shots,
         validation=validation or [], test=test or [],
         settings=hyperparameters.settings, sources=hyperparameters.sources,
         columns=columns, template=template, roles=roles, format=record_format, where=where or [],
         drop_bad_rows=drop_bad_rows, overwrite=overwrite, resume=resume,
     )  # fmt: skip
+
+
+def ask_about_terms(teacher: str, output: Output) -> None:
+    """Ask once, of a person at a terminal, whether a remote teacher's terms allow it; elsewhere the work says what is
+    missing. Raises UsageError where the answer is no."""
+    if output == "json" or not is_attended():
+        return
+    if question := load("terms-question")(teacher):
+        load("answer-terms")(teacher, allowed=typer.confirm(question, err=True))
 
 
 def _pairs(flag: str, texts: list[str] | None) -> dict[str, str]:

@@ -66,6 +66,7 @@ def _facts(model: ModelFolder) -> dict[str, Any]:
         "name": model.name,
         "folder": str(model.path),
         "adapter_of": model.base.name if model.base else None,
+        "licence": model.licence,
         "parameters": model.parameters,
         "bytes": sum(path.stat().st_size for path in model.path.iterdir() if path.is_file()),
         CARD: model.card,
@@ -79,7 +80,7 @@ def _table(models: list[dict[str, Any]]) -> Table:
     table.add_column("size", justify="right")
     table.add_column("licence")
     for model in models:
-        licence = visible(str(model[CARD].get("licence", "–")))
+        licence = visible(model["licence"] or "–")
         size = f"{model['bytes'] / 1e6:.1f} MB"
         table.add_row(Text(model["name"], "bold"), f"{model['parameters']:,}", size, licence)
     return table

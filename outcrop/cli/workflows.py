@@ -33,6 +33,8 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "tune": "outcrop.workflows.fine_tune:tune",
         "pretrain": "outcrop.workflows.pretrain:pretrain",
         "distill": "outcrop.workflows.distill:distill",
+        "terms-question": "outcrop.workflows.teacher_terms:question_of",
+        "answer-terms": "outcrop.workflows.teacher_terms:answer",
         "evaluate": "outcrop.workflows.evaluate:evaluate",
         "generate": "outcrop.workflows.generate:generate",
         "batch": "outcrop.workflows.batch_infer:batch",

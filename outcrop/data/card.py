@@ -19,7 +19,7 @@ from outcrop.data.profile import Lengths, Profile
 from outcrop.data.reading import Paths, files
 from outcrop.data.representative import Representativeness
 
-PREPARATION = "preparation.json"
+CARD, PREPARATION = "card.json", "preparation.json"
 SEALED = "test"
 UNSTATED = "not stated"
 SHOWN_LABELS = 30
@@ -132,6 +132,22 @@ def subject(paths: Paths) -> Subject:
         raise DataError(f"{', '.join(missing)} is gone.", "Restore it, or prepare again.")
     facts = tuple(_facts(path, str(path), name, sealed=name == SEALED) for name, path in parts.items())
     return Subject(tuple(str(path) for name, path in parts.items() if name != SEALED), facts, split, preparation)
+
+
+def stated_of(paths: Sequence[str]) -> list[dict[str, Any]]:
+    """What the cards beside data files state of them: names, sources, licences, attributions, each once. A card that
+    lists another digest than a file's is about something else."""
+    found: list[dict[str, Any]] = []
+    for path in map(Path, paths):
+        folder, read = (path, path / "train.jsonl") if path.is_dir() else (path.parent, path)
+        if not (folder / CARD).is_file() or not read.is_file():
+            continue
+        card = _json(folder / CARD)
+        described = [file.get("digest") for file in card.get("files", ())]
+        stated = card.get("provenance")
+        if isinstance(stated, dict) and digest(read) in described and stated not in found:
+            found.append(stated)
+    return found
 
 
 def summary(compared: Representativeness | None) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from outcrop.core.errors import MissingDependency, ModelError, did_you_mean
 from outcrop.core.files import Location, digest, write_json
 
 BUNDLED = Path(__file__).parent / "bundled"
-CARD = "outcrop.json"
+CARD, README = "outcrop.json", "README.md"
 CASCADE, STUDENT = "cascade.json", "student"
 """The file that makes a folder a cascade, and the folder of the smaller model in it."""
 CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG = "config.json", "generation_config.json", "adapter_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "LICENSE*", "README.md")
+DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "LICENSE*", README)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -51,6 +52,13 @@ class ModelFolder:
     def read(self, file: str) -> dict[str, Any]:
         """One of the folder's JSON objects, empty where the file is absent. Raises ModelError for a broken one."""
         return _json(self.path / file) if (self.path / file).exists() else {}
+
+    @property
+    def licence(self) -> str | None:
+        """As the card says, or the front matter of README.md as models of the hub have it; of an adapter that says
+        nothing, its base's. None where nobody says."""
+        stated = self.card.get("licence") or _stated_licence(self.path / README)
+        return str(stated) if stated else self.base.licence if self.base else None
 
     @property
     def parameters(self) -> int:
@@ -201,6 +209,25 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{path.name} is not a JSON object.", "Restore the file.", str(path))
     return value
+
+
+def _stated_licence(readme: Path) -> str:
+    """The licence in a model card's front matter, with the name and the link of one that is the maker's own."""
+    lines = readme.read_text("utf-8", errors="replace").splitlines() if readme.is_file() else []
+    if not lines or lines[0].strip() != "---":
+        return ""
+    found: dict[str, list[str]] = {}
+    key = ""
+    for line in takewhile(lambda line: line.strip() != "---", lines[1:]):
+        name, colon, value = line.partition(":")
+        if colon and re.fullmatch(r"\w+", name):
+            key, values = name, value.strip().strip("[]").split(",")
+        else:
+            values = [line.strip().removeprefix("- ")]
+        found.setdefault(key, []).extend(each for text in values if (each := text.strip().strip("\"'")))
+    licence, *more = (", ".join(found.get(name, ())) for name in ("license", "license_name", "license_link"))
+    described = ", ".join(filter(None, more))
+    return f"{licence} ({described})" if licence and described else licence
 
 
 def _numbers(weights: Path) -> int:

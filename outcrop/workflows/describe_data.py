@@ -16,7 +16,7 @@ from outcrop.core.files import check_target, staged_folder, write_atomic, write_
 from outcrop.core.spec import Spec, parameter
 from outcrop.data import bias
 from outcrop.data.bias import BiasTable
-from outcrop.data.card import Card, Provenance, Subject, markdown, name_of, subject, summary
+from outcrop.data.card import CARD, Card, Provenance, Subject, markdown, name_of, subject, summary
 from outcrop.data.counterfactual import Counterfactual, counterfactuals, write_counterfactuals
 from outcrop.data.label_quality import LabelDoubts, find_doubtful_labels
 from outcrop.data.labels import label_set
@@ -31,7 +31,7 @@ from outcrop.data.terms import read_terms
 from outcrop.data.validation import check
 
 WEIGHTS, COMPARISON, BIAS = "weights.jsonl", "comparison.json", "bias.json"
-CARD, CARD_TEXT, REPORT = "card.json", "card.md", "report.html"
+CARD_TEXT, REPORT = "card.md", "report.html"
 
 
 class Production(Spec):

@@ -15,6 +15,7 @@ from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_atomic, write_json
 from outcrop.core.invocation import repeatable
+from outcrop.data.card import stated_of
 from outcrop.data.certificate import line_of
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import answer_text
@@ -37,12 +38,13 @@ from outcrop.workflows.measure import TestRows
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
 from outcrop.workflows.run_folder import BASELINE, RESULT, RUN, SEARCH, SECONDS, run_folder
-from outcrop.workflows.saving import base_of, save_description, save_model
+from outcrop.workflows.saving import save_description, save_model
 from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, Search
 from outcrop.workflows.student_training import Trained, described, quietly, train_student
 from outcrop.workflows.students import Student, from_teacher, given
-from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, longest_label, open_cache
+from outcrop.workflows.teacher_terms import settle_terms
+from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, longest_label, open_cache, provenance_of
 from outcrop.workflows.teaching import Taught, taught
 
 AUTO = "auto"
@@ -96,6 +98,7 @@ def distill(
     longest_answer: int | None = None,
     objective: Mapping[str, Any] | None = None,
     remote: Mapping[str, Any] | None = None,
+    accept_teacher_terms: bool = False,
     hourly_price: float | None = None,
     shots: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -119,6 +122,7 @@ def distill(
     the teacher the rest, as one model.
     instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
     answers are no closed set; where: filters of invocation logs.
+    accept_teacher_terms: the terms of a remote teacher allow to train on its answers; remembered, so said once.
     objective, remote: fields of DistillationSpec and RemoteSpec. hourly_price: USD for an hour of this machine; without
     it costs are told in its seconds. shots: worked examples for a teacher that is only prompted, in a column of its
     own; by default 4 of a local teacher, and none of a remote one, which is paid for them.
@@ -128,6 +132,7 @@ def distill(
     asked = _Asked(
         parse_settings(settings or {}), DistillationSpec.parse(objective or {}), RemoteSpec.parse(remote or {}),
         instruction, [name for name in students if name != AUTO], hourly_price,
+        accept_teacher_terms,
     )  # fmt: skip
     asked.check(teacher, cut_up=AUTO in students)
     check_metric(metric)
@@ -196,6 +201,7 @@ class _Asked:
     instruction: str
     students: list[str]
     hourly_price: float | None
+    accept_teacher_terms: bool
 
     def check(self, teacher: str, *, cut_up: bool) -> None:
         """Raises UsageError or ModelError for what can be seen to be wrong without reading any data."""
@@ -215,13 +221,17 @@ class _Asked:
             raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
         for name in self.students:
             refuse_cascade(find_model(name), "distillation")
+        if is_remote(teacher):
+            settle_terms(teacher, accepts=self.accept_teacher_terms)
 
     def open(self, teacher: str, listener: Listener) -> _Models:
         """Load the models. Raises UsageError where a remote teacher lacks a key."""
         named = [load_model(name) for name in self.students]
         if is_remote(teacher):
             chat = RemoteChat(teacher, self.remote)
-            return _Models(RemoteTeacher(chat, open_cache(), listener, instruction=self.instruction), named[0], named)
+            terms = settle_terms(teacher, accepts=self.accept_teacher_terms)
+            master = RemoteTeacher(chat, open_cache(), listener, instruction=self.instruction, terms=terms)
+            return _Models(master, named[0], named)
         local = LocalTeacher(load_model(teacher), open_cache(), listener)
         return _Models(local, local.loaded, named)
 
@@ -307,12 +317,12 @@ class _Job:
         (self._place / RUN).mkdir(parents=True, exist_ok=True)
         save_model(self._place, trained.loaded, trained.engine, trained.resolved)
         write_metrics(self.folder / RUN, read_journal(self.folder / RUN / "journal.jsonl"))
-        after, local = trained.outcome.after, teacher.loaded
+        after = trained.outcome.after
         assert after is not None, "a student always has validation rows"
-        known = {**(base_of(local.folder) or {}), "licence": local.folder.card.get("licence")} if local else {}
         card = {
             "kind": "distilled", "source": self.source.as_dict(), **card_of(learnt.lessons),
-            "teacher": {"name": teacher.name, **known},
+            "data_provenance": stated_of(self.source.paths),
+            "teacher": {"name": teacher.name, **provenance_of(teacher)},
             "student": {"name": found.student.name, "origin": found.student.origin},
             "objective": described(objective), "minutes": trained.outcome.minutes, "answers": learnt.provenance,
             "metrics": {"validation_loss": after.loss, "exact_match": after.exact_match},

@@ -14,6 +14,7 @@ from outcrop.core.errors import DataError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_json
 from outcrop.core.invocation import repeatable
+from outcrop.data.card import stated_of
 from outcrop.data.labels import label_set, measured_labels
 from outcrop.data.records import Conversation, Pair
 from outcrop.evaluation.assessment import assess
@@ -134,7 +135,7 @@ def _card(parts: Parts, source: Source, labels: tuple[str, ...] | None, outcome:
         "kind": "fine-tuned", "source": source.as_dict(), "prompt": parts.prompt,
         "conversations": any(isinstance(record, Conversation) for record in parts.train),
         "labels": list(labels) if labels else None, "data": parts.digests, "rows": dict(parts.preparation.counts),
-        "minutes": outcome.minutes,
+        "data_provenance": stated_of(source.paths), "minutes": outcome.minutes,
         "metrics": {"validation_loss": outcome.after.loss, "exact_match": outcome.after.exact_match},
     }  # fmt: skip
 

@@ -11,6 +11,7 @@ from outcrop.core import settings
 from outcrop.core.errors import JobFailed
 from outcrop.core.events import Listener, StopRequested
 from outcrop.core.files import check_target
+from outcrop.generation.remote import is_remote
 from outcrop.jobs import controller
 from outcrop.jobs.controller import IDLE_S, ControllerSpec
 from outcrop.jobs.foreground import Recorder
@@ -19,6 +20,7 @@ from outcrop.jobs.slots import preferred_device
 from outcrop.models.folder import find_model
 from outcrop.workflows.job import StopSwitch, failure
 from outcrop.workflows.run_folder import JOB
+from outcrop.workflows.teacher_terms import settle_terms
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,15 @@ class Submitted:
 def submit(verb: str, arguments: Mapping[str, Any]) -> Submitted:
     """Queue a verb as a job, and start a controller if none runs.
 
-    Raises UserErrors for what can be seen to be wrong without reading the data: the target, the model.
+    Raises UserErrors for what can be seen to be wrong without reading the data: the target, the model, the terms of a
+    remote teacher.
     """
     check_target(Path(arguments["to"]), overwrite=arguments.get("overwrite", False))
     for name in ("base", "model"):
         if arguments.get(name):
             find_model(arguments[name])
+    if arguments.get("teacher") and is_remote(arguments["teacher"]):
+        settle_terms(arguments["teacher"], accepts=arguments["accept_teacher_terms"])
     queue = Queue.open(settings.database())
     job_id = queue.submit(_request(verb, arguments))
     started = controller.start(ControllerSpec(idle_s=IDLE_S))

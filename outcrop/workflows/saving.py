@@ -37,7 +37,7 @@ def save_description(folder: Path, loaded: LoadedModel, resolved: ResolvedSpec, 
             "base": base_of(loaded.folder),
             "hyperparameters": resolved.spec.model_dump(),
             "dtype": str(resolved.precision.dtype).removeprefix("torch."),
-            "licence": loaded.folder.card.get("licence"),
+            "licence": loaded.folder.licence,
             **card,
         },
     )

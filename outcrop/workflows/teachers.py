@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.distillation.teaching import teach
 from outcrop.training.layout import Segment, Teaching
 from outcrop.training.trunk import Trunk
+from outcrop.workflows.saving import base_of
 
 ASKED_TOGETHER = 128
 """Rows between two writings to the cache: what a kill costs at most."""
@@ -133,14 +135,18 @@ class LocalTeacher:
 class RemoteTeacher:
     """A model behind an endpoint. It gives answers alone; each is kept the moment it is there, for it was paid for.
 
-    instruction: a system message for the teacher, which students never see: they learn to do without it.
+    instruction: a system message for the teacher, which students never see: they learn to do without it. terms: what
+    was said of them, for students' cards.
     """
 
     loaded = None
 
-    def __init__(self, chat: RemoteChat, cache: TeacherCache, listener: Listener, *, instruction: str = "") -> None:
+    def __init__(
+        self, chat: RemoteChat, cache: TeacherCache, listener: Listener, *, terms: Mapping[str, Any],
+        instruction: str = "",
+    ) -> None:  # fmt: skip
         self.name = self.identity = f"{chat.model.provider}:{chat.model.model}@{chat.model.url}"
-        self.asked, self.cached = 0, 0
+        self.asked, self.cached, self.terms = 0, 0, dict(terms)
         self._chat, self._cache, self._listener, self._instruction = chat, cache, listener, instruction
         self._prices: dict[str, float | None] = {}
 
@@ -219,6 +225,16 @@ class RemoteTeacher:
 
 
 Teacher = LocalTeacher | RemoteTeacher
+
+
+def provenance_of(teacher: Teacher) -> dict[str, Any]:
+    """What a student's card says of its teacher besides the name: ancestry, licence, and its own teacher; of a remote
+    one what was said of its terms."""
+    if isinstance(teacher, RemoteTeacher):
+        return {"terms": teacher.terms}
+    folder = teacher.loaded.folder
+    learnt_from = {"teacher": folder.card["teacher"]} if "teacher" in folder.card else {}
+    return {**(base_of(folder) or {}), "licence": folder.licence, **learnt_from}
 
 
 def longest_label(loaded: LoadedModel, labels: Sequence[str]) -> int:

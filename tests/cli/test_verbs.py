@@ -25,6 +25,7 @@ DISTILL = (
     "distill", "--teacher", "big", "--data", "prompts.jsonl", "--to", "out", "--student", "small", "--within", "1",
     "--faster", "3", "--relabel", "--no-trim", "--objective", "gold-share=0.2", "--remote", "spend_cap=5",
     "--instruction", "Answer briefly.", "--epochs", "3", "--hourly-price", "1.5", "--shots", "2",
+    "--accept-teacher-terms",
 )  # fmt: skip
 EVALUATE = (
     "evaluate", "--model", "a", "--model", "b", "--data", "t.jsonl", "--to", "out", "--metric", "exact_match",
@@ -85,6 +86,7 @@ def test_distill(call) -> None:
     assert arguments["objective"] == {"gold_share": "0.2"}
     assert arguments["remote"] == {"spend_cap": "5"}
     assert (arguments["hourly_price"], arguments["shots"]) == (1.5, 2)
+    assert arguments["accept_teacher_terms"] is True
 
 
 def test_pretrain(call) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from outcrop.core.errors import ModelError, OutcropError
 from outcrop.models import folder as folders
-from outcrop.models.folder import CARD, bundled_names, find_model, write_card
+from outcrop.models.folder import CARD, bundled_names, extend_card, find_model, write_card
 from tests.models.folders import edit
 
 
@@ -131,6 +131,36 @@ def test_an_adapter_has_its_base(adapter: Path, model: Path) -> None:
     assert found.base is not None
     assert found.root.path == found.base.path == model
     assert found.digest() != found.base.digest()
+
+
+@pytest.mark.parametrize(
+    ("readme", "licence"),
+    [
+        ("---\nlanguage: en\nlicense: apache-2.0\ntags:\n- a\n---\n# Name\n", "apache-2.0"),
+        ("---\nlicense:\n- mit\n- 'cc-by-4.0'\n---\n", "mit, cc-by-4.0"),
+        ("---\nlicense: [mit, bsd-3-clause]\n---\n", "mit, bsd-3-clause"),
+        ("---\nlicense: other\nlicense_name: gemma\nlicense_link: https://ai.google.dev/terms\n---\n",
+         "other (gemma, https://ai.google.dev/terms)"),
+        ("# Name\n\nlicense: mit\n", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_the_licence_of_a_model_of_the_hub(model: Path, readme: str, licence: str | None) -> None:
+    (model / "README.md").write_text(readme)
+    assert find_model(str(model)).licence == licence
+
+
+def test_a_stated_licence_comes_first_and_a_base_s_last(adapter: Path, model: Path) -> None:
+    (model / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert find_model(str(adapter)).licence == "mit"
+    write_card(adapter, {**find_model(str(adapter)).card, "licence": "of the adapter"})
+    assert find_model(str(adapter)).licence == "of the adapter"
+
+
+def test_a_card_is_extended_in_place(adapter: Path) -> None:
+    before = find_model(str(adapter)).card
+    extend_card(adapter, {"cost": 1})
+    assert find_model(str(adapter)).card == {**before, "cost": 1}
 
 
 def test_an_adapter_whose_base_changed_is_refused(adapter: Path, model: Path) -> None:

@@ -11,11 +11,14 @@ import torch
 
 import outcrop
 from outcrop.core.errors import DataError, UsageError
+from outcrop.core.files import digest
+from outcrop.models.folder import extend_card
 from outcrop.models.loading import load_model
 from outcrop.store.teacher_cache import TeacherCache
 from outcrop.workflows.distill import DistillResult
 
 COLUMNS, TEMPLATE = "prompt=text,completion=label", "Message: {prompt}\\nIntent:"
+PROVENANCE = {"name": "calls", "licences": ["CC-BY-4.0"]}
 FAST = {"epochs": 2, "batch_size": 16, "learning_rate": 5e-3, "precision": "float32"}
 
 
@@ -53,7 +56,11 @@ def prompts_of(rows: str, folder: Path) -> str:
 def test_prompts_alone_make_a_student_with_a_report(
     teacher: str, rows: str, tmp_path: Path, outcrop_home: Path
 ) -> None:
-    result = distill(teacher, prompts_of(rows, tmp_path), tmp_path / "out")
+    prompts = prompts_of(rows, tmp_path)
+    described = {"provenance": PROVENANCE, "files": [{"digest": digest(Path(prompts))}]}
+    (tmp_path / "card.json").write_text(json.dumps(described))
+    extend_card(Path(teacher), {"licence": "of the teacher"})
+    result = distill(teacher, prompts, tmp_path / "out")
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert {
         "model.safetensors",
@@ -68,6 +75,8 @@ def test_prompts_alone_make_a_student_with_a_report(
     assert card["kind"] == "distilled"
     assert card["teacher"]["name"] == teacher
     assert card["answers"]["of the data"] == 0
+    assert card["teacher"]["licence"] == card["licence"] == "of the teacher"
+    assert card["data_provenance"] == [PROVENANCE]
     student = load_model(str(tmp_path / "out"))
     assert sum(p.numel() for p in student.model.parameters()) == result.parameters
     assert [system.name for system in result.evaluation.systems] == [

@@ -82,11 +82,13 @@ def test_logs_are_answered_by_a_remote_teacher_once(base: str, rows: str, tmp_pa
     arguments: dict[str, Any] = {
         "teacher": clerk.name, "data": [logs(rows, tmp_path)], "format": "bedrock-invocation-log",
         "where": ["team=cards"], "students": [base], "instruction": "Answer with the intent.", "settings": FAST,
+        "accept_teacher_terms": True,
     }  # fmt: skip
     clerk.patience = 20
     with pytest.raises(JobFailed, match="refused a request: 403"):
         outcrop.distill(**arguments, to=str(tmp_path / "out"), remote={"together": 1})
     clerk.patience = 10_000
+    del arguments["accept_teacher_terms"]  # remembered
     result = outcrop.distill(**arguments, to=str(tmp_path / "out"), resume=True, remote=PRICES, hourly_price=0.36)
     asked = [body["messages"][-1]["content"] for body in clerk.seen if body]
     assert len(asked) == 60 + 1  # one was refused, and asked again
@@ -94,6 +96,8 @@ def test_logs_are_answered_by_a_remote_teacher_once(base: str, rows: str, tmp_pa
     assert "by sequences" in result.facts.method
     assert "network included" in result.verdict
     assert [system.name for system in result.evaluation.systems] == ["teacher", "student before", "student, distilled"]
+    terms = json.loads((tmp_path / "out" / "outcrop.json").read_text())["teacher"]["terms"]
+    assert (terms["teacher"], terms["how"]) == (clerk.name, "accept_teacher_terms")
     cost = result.facts.cost
     assert cost is not None
     assert cost.answers_usd == pytest.approx(60)  # one for each answer, those of the failed run included
@@ -109,13 +113,19 @@ def test_a_remote_teacher_is_shown_worked_examples_where_that_is_asked_for(
 ) -> None:
     result = outcrop.distill(
         clerk.name, [rows], str(tmp_path / "out"), students=[base], settings=FAST, shots=2,
-        columns="prompt=text,completion=label",
+        columns="prompt=text,completion=label", accept_teacher_terms=True,
     )  # fmt: skip
     assert [system.name for system in result.evaluation.systems][:2] == ["teacher", "teacher, 2-shot"]
     assert result.evaluation.system("teacher").output_tokens_mean is None  # its usage does not say
     shown = [body["messages"] for body in clerk.seen if len(body["messages"]) > 1]
     assert len(shown) == result.evaluation.data.rows
     assert [turn["role"] for turn in shown[0]] == ["user", "assistant", "user", "assistant", "user"]
+
+
+def test_nothing_is_asked_before_the_terms_are_accepted(base: str, rows: str, tmp_path: Path, clerk: Clerk) -> None:
+    with pytest.raises(UsageError, match="--accept-teacher-terms"):
+        outcrop.distill(clerk.name, [rows], str(tmp_path / "out"), students=[base])
+    assert clerk.seen == []
 
 
 def test_what_a_remote_teacher_cannot_do_is_said_first(rows: str, tmp_path: Path, clerk: Clerk) -> None:
