@@ -1,6 +1,6 @@
 """What the bundled models can do: text beside an n-gram model, families of tasks, a cold start.
 
-    python benchmarks/pebble/run.py text tasks cold [--made out-pebble] [--large MODEL] [--small MODEL]
+    python benchmarks/pebble/run.py text tasks cold [--made out-pebble] [--large MODEL] [--small MODEL] [--together N]
 
 `--made` is the folder in which recipes/pebble/make.sh worked: its held-back rows are measured here. Tuning on Banking77
 and CLINC150 is measured by benchmarks/quality/run.py. Results go to benchmarks/pebble/results/NAME.json.
@@ -18,7 +18,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -91,27 +94,29 @@ def greedy(loaded: LoadedModel) -> dict[str, str]:
     return {prompt: outcrop.generate(str(loaded.folder.path), prompt, max_new_tokens=40).text for prompt in PROMPTS}
 
 
-FAMILIES = (
-    "classification-goemotions", "intent-hwu64", "extraction-restaurant8k", "text-to-sql-wikisql", "finance-qa-tatqa",
-    "word-problem-aqua", "reading-xquad", "text-to-sql-advising",
-)  # fmt: skip
-"""Those whose answers are short, so that an exact match means something."""
+def tasks(made: Path, models: dict[str, str], together: int) -> dict[str, Any]:
+    """Every family of the mixture on held-back rows: zero-shot, 4 and 8 worked examples, and the commonest answer."""
+    paths = sorted((made / "instructions" / "held-back").glob("*.jsonl.gz"))
+    with ProcessPoolExecutor(together, get_context("spawn")) as pool:
+        found = list(pool.map(partial(family, model=models["pebble-l"]), paths))
+    return {path.name.removesuffix(".jsonl.gz"): scores for path, scores in zip(paths, found, strict=True)}
 
 
-def tasks(made: Path, models: dict[str, str]) -> dict[str, Any]:
-    """Families of the mixture on held-back rows: zero-shot, 4 and 8 worked examples, and the commonest answer."""
-    found: dict[str, Any] = {}
-    for family in FAMILIES:
-        path, examples = (made / "instructions" / part / f"{family}.jsonl.gz" for part in ("held-back", "examples"))
-        with tempfile.TemporaryDirectory() as folder:
-            result = outcrop.evaluate(
-                [models["pebble-l"]], [str(path)], f"{folder}/report", metrics=("exact_match", "squad_f1"),
-                shots=(0, 4, 8), shots_from=[str(examples)],
-            )  # fmt: skip
-        systems = {system.name: {m: asdict(v) for m, v in system.metrics.items()} for system in result.systems}
-        found[family] = systems | {"commonest answer": commonest(examples, path)}
-        print(family, json.dumps(found[family]), flush=True)
-    return found
+def family(path: Path, model: str) -> dict[str, Any]:
+    """Scores of one family by name of system."""
+    examples = path.parents[1] / "examples" / path.name
+    with tempfile.TemporaryDirectory() as folder:
+        result = outcrop.evaluate(
+            [model], [str(path)], f"{folder}/report", metrics=("exact_match", "squad_f1"), shots=(0, 4, 8),
+            shots_from=[str(examples)],
+        )  # fmt: skip
+    systems = {
+        f"pebble-l, {shots}-shot": {name: asdict(value) for name, value in system.metrics.items()}
+        for shots, system in zip((0, 4, 8), result.systems, strict=True)
+    }
+    systems["commonest answer"] = commonest(examples, path)
+    print(path.name, json.dumps(systems), flush=True)
+    return systems
 
 
 def commonest(examples: Path, asked: Path) -> dict[str, Any]:
@@ -137,22 +142,26 @@ def cold(made: Path, models: dict[str, str]) -> dict[str, Any]:
     return seconds
 
 
-PARTS = {"text": text, "tasks": tasks, "cold": cold}
+PARTS = ("text", "tasks", "cold")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=list(PARTS))
+    parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--made", type=Path, default=Path("out-pebble"))
     parser.add_argument("--large", default="bundled:pebble-l")
     parser.add_argument("--small", default="bundled:pebble-s")
+    parser.add_argument("--together", type=int, default=1, help="families measured at the same time")
+    parser.add_argument("--to", type=Path, default=RESULTS)
     given = parser.parse_args()
     torch.set_num_threads(settings.threads())
+    models = {"pebble-s": given.small, "pebble-l": given.large}
+    work = {"text": text, "tasks": partial(tasks, together=given.together), "cold": cold}
+    given.to.mkdir(parents=True, exist_ok=True)
     for part in given.parts:
-        found = PARTS[part](given.made, {"pebble-s": given.small, "pebble-l": given.large})
-        RESULTS.mkdir(exist_ok=True)
+        found = work[part](given.made, models)
         facts = {"machine": dict(reproduction().machine), "versions": dict(reproduction().versions)}
-        write_json(RESULTS / f"{part}.json", {"part": part, "found": found, **facts})
+        write_json(given.to / f"{part}.json", {"part": part, "found": found, **facts})
         print(json.dumps(found, indent=2))
 
 

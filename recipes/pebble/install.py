@@ -1,6 +1,7 @@
 """Puts a model that make.sh made into the package, with its card.
 
     python recipes/pebble/install.py out-pebble small small-instruct pebble-s
+    python recipes/pebble/install.py out-pebble large large-instruct pebble-l --base-share 0.3
 
 Run it again after benchmarks/pebble/run.py and benchmarks/quality/run.py: the card shows their results.
 """
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import torch
 from markupsafe import Markup
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from outcrop.core import page
 from outcrop.core.files import write_json
@@ -75,7 +78,7 @@ def loss_picture(stages: list[tuple[str, dict[str, Any]]]) -> str:
     return str(element("svg", style, *plots, xmlns=namespace, width=PLOT_WIDTH, height=height))
 
 
-def facts(out: Path, base: str, tuned: str, name: str) -> dict[str, Any]:
+def facts(out: Path, base: str, tuned: str, name: str, base_share: float) -> dict[str, Any]:
     """Everything that the card's template shows."""
     config = read(out / tuned / "config.json")
     first, second = stage(out / base), stage(out / tuned)
@@ -85,7 +88,8 @@ def facts(out: Path, base: str, tuned: str, name: str) -> dict[str, Any]:
     gpu = read(BENCHMARKS / "pebble" / "results" / "gpu.json")
     return {
         "gpu": gpu, "speed": gpu[base],
-        "name": name, "config": config, "parameters": parameters(config), "first": first, "second": second,
+        "name": name, "base_share": base_share, "first": first, "second": second,
+        "config": config, "parameters": parameters(config),
         "tokens": first["steps"] * first["batch_size"] * 512, "hours": minutes / 60,
         "watt_hours": minutes / 60 * GPU_WATTS, "watts": GPU_WATTS,
         "corpus": read(out / "corpus" / "counts.json"), "instructions": read(out / "instructions" / "counts.json"),
@@ -105,19 +109,30 @@ def parameters(config: dict[str, Any]) -> int:
     return int(config["vocab_size"] * width + config["num_hidden_layers"] * block + width)
 
 
+def mean_weights(base: Path, tuned: Path, base_share: float) -> dict[str, Tensor]:
+    """The weighted mean of both models in bf16, which keeps most of what either knows (Wortsman et al. 2022,
+    arXiv 2109.01903, eq. 1); a share of 0 is the tuned model."""
+    weights = load_file(tuned / WEIGHTS)
+    if base_share:
+        before = load_file(base / WEIGHTS)
+        weights = {name: torch.lerp(after.float(), before[name].float(), base_share) for name, after in weights.items()}
+    return {name: tensor.bfloat16() for name, tensor in weights.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("base")
     parser.add_argument("tuned")
     parser.add_argument("name")
+    parser.add_argument("--base-share", type=float, default=0.0, help="of the weights of the base in the mean of both")
     given = parser.parse_args()
-    found = facts(given.out, given.base, given.tuned, given.name)
+    found = facts(given.out, given.base, given.tuned, given.name, given.base_share)
     to = BUNDLED / given.name
     to.mkdir(parents=True, exist_ok=True)
     for file in FILES:
         shutil.copyfile(given.out / given.tuned / file, to / file)
-    weights = {name: tensor.bfloat16() for name, tensor in load_file(given.out / given.tuned / WEIGHTS).items()}
+    weights = mean_weights(given.out / given.base, given.out / given.tuned, given.base_share)
     save_file(weights, to / WEIGHTS, metadata={"format": "pt"})
     (to / WEIGHTS).chmod(0o644)
     write_json(to / "config.json", read(to / "config.json") | {"dtype": "bfloat16"})

@@ -3,8 +3,9 @@
     python recipes/pebble/instructions.py ../shared/data/instructions out-pebble/corpus out-pebble/instructions
 
 Writes text.jsonl.gz (for pre-training), chat.jsonl.gz (Bedrock messages), plain.jsonl.gz (prompt, completion),
-general.jsonl.gz (the same of general text), validation.jsonl.gz, held-back/FAMILY.jsonl.gz and
-examples/FAMILY.jsonl.gz. Banking77 and CLINC150 are left out, so that tuning on them says what tuning does.
+shots.jsonl.gz (the same after worked examples), general.jsonl.gz and more-general.jsonl.gz (of general text),
+validation.jsonl.gz, held-back/FAMILY.jsonl.gz and examples/FAMILY.jsonl.gz. Banking77 and CLINC150 are left out, so
+that tuning on them says what tuning does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,12 @@ WATCHED, EXAMPLES = 20, 500
 and say which answer is the commonest."""
 
 LAYOUTS = ("{instruction}\n\n{input}\n", "{instruction}\nInput: {input}\nOutput:", "{input}\n{instruction}\nAnswer:")
-PASSAGES, PASSAGE = 2000, 700
-"""How many passages of general text keep what was learnt from it, and their length in characters at most."""
+PASSAGES, MORE_PASSAGES, PASSAGE = 2000, 12000, 700
+"""How many passages of general text keep what was learnt from it, how many more the large model sees, and their length
+in characters at most."""
+
+SHOTS, SHOT_ROWS = 8, 600
+"""Worked examples before a prompt at most, and how many rows of a family of the mixture have some."""
 
 Row = dict[str, Any]
 
@@ -131,7 +136,7 @@ def passages(corpus: Path) -> Iterator[dict[str, str]]:
         if 0 < cut < end:
             made += 1
             yield {"prompt": piece[:cut], "completion": piece[cut:end]}
-        if made == PASSAGES:
+        if made == PASSAGES + MORE_PASSAGES:
             return
 
 
@@ -150,6 +155,24 @@ def plain(row: Row, layout: str = "") -> dict[str, str]:
     """A pair, in the layout given or in one of three."""
     layout = layout or LAYOUTS[draw(row["answer"]) % len(LAYOUTS)]
     return {"prompt": prompt(row, layout), "completion": answer(row)}
+
+
+def with_shots(rows: list[Row]) -> Iterator[dict[str, str]]:
+    """Rows of the mixture after worked examples of their family, laid out as by `outcrop evaluate --shots`."""
+    families: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["kind"] == "mixture":
+            families[row["family"]].append(row)
+    for found in families.values():
+        for number, row in enumerate(found[:SHOT_ROWS]):
+            layout = LAYOUTS[draw(f"layout {prompt(row)}") % len(LAYOUTS)]
+            chosen = [found[draw(f"{number} {turn} {prompt(row)}") % len(found)] for turn in range(1 + number % SHOTS)]
+            worked = [" ".join(plain(shot, layout).values()) for shot in chosen if shot is not row]
+            asked = plain(row, layout)
+            while worked and sum(map(len, worked)) + len(asked["prompt"]) + len(asked["completion"]) > MOST_CHARACTERS:
+                worked.pop()
+            if worked:
+                yield {**asked, "prompt": "\n\n".join([*worked, asked["prompt"]])}
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> int:
@@ -174,7 +197,10 @@ def main() -> None:
     asking = [row for row in train if answer(row)]
     counts["chat"] = write(given.to / "chat.jsonl.gz", (chat(r) for r in asking if draw(prompt(r)) % 2))
     counts["plain"] = write(given.to / "plain.jsonl.gz", (plain(r) for r in asking if not draw(prompt(r)) % 2))
-    counts["general"] = write(given.to / "general.jsonl.gz", passages(given.corpus))
+    counts["shots"] = write(given.to / "shots.jsonl.gz", with_shots(asking))
+    general = passages(given.corpus)
+    counts["general"] = write(given.to / "general.jsonl.gz", islice(general, PASSAGES))
+    counts["more general"] = write(given.to / "more-general.jsonl.gz", general)
     watched = [chat(row) for family in held.values() for row in family[:WATCHED]]
     counts["validation"] = write(given.to / "validation.jsonl.gz", watched)
     for family, found in held.items():
