@@ -1,11 +1,12 @@
 """Quality on real data within a time limit: what issue-sized tasks reach on this machine, each from one command.
 
     python benchmarks/quality/run.py banking77 clinc150 aws-docs [--shared ../shared] [--base MODEL] [--random]
-                                     [--set NAME=VALUE …]
+                                     [--set NAME=VALUE …] [--keep FOLDER]
 
 Rows are split off the training files by near-duplicate-free groups (10 % validation, 10 % sealed test, seed 0); the
 time that counts is that of the whole tuning command, which `tuning_minutes` says.
---random starts from random weights of the base model's shape. Results go to benchmarks/quality/results/NAME-BASE.json.
+--random starts from random weights of the base model's shape; --keep keeps data and models, as teachers of
+benchmarks/distillation/run.py, which splits the same way. Results go to benchmarks/quality/results/NAME-BASE.json.
 """
 
 from __future__ import annotations
@@ -110,14 +111,17 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--base", default="", help="default: the small model under --shared")
     parser.add_argument("--random", action="store_true")
+    parser.add_argument("--keep", type=Path, help="an empty folder; default: nothing is kept")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     base = options.base or str(options.shared / "models" / "stories260K")
     label = base.replace("bundled:", "random-" if options.random else "bundled:") if ":" in base else Path(base).name
     for name in options.names:
-        with tempfile.TemporaryDirectory() as folder:
-            start = random_model(base, Path(folder) / "random") if options.random else base
-            found = BENCHMARKS[name](options.shared, Path(folder), start, dict(word.split("=") for word in options.set))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = options.keep / name if options.keep else Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            start = random_model(base, folder / "random") if options.random else base
+            found = BENCHMARKS[name](options.shared, folder, start, dict(word.split("=") for word in options.set))
         RESULTS.mkdir(exist_ok=True)
         write_json(RESULTS / f"{name}-{label.replace(':', '-')}.json", {
             "benchmark": name, "base": label, **found, "machine": dict(reproduction().machine),

@@ -87,7 +87,8 @@ RunnerOption = Annotated[
     str,
     typer.Option(
         "--runner", metavar="|".join(RUNNERS),
-        help="Who answers: this process, or Ray Data (a running Ray, RAY_ADDRESS, or one of its own).",
+        help="Who answers: this process, Ray Data (a running Ray, RAY_ADDRESS, or one of its own), or a vLLM in the "
+        "environment whose python OUTCROP_VLLM_PYTHON names.",
     ),
 ]  # fmt: skip
 WorkersOption = Annotated[

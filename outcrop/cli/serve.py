@@ -56,6 +56,13 @@ RedactOption = Annotated[
 LookupOption = Annotated[
     bool, typer.Option("--lookup/--no-lookup", help="Take published answers (outcrop batch --publish) first.")
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="embedded|vllm",
+        help="What answers: our engine, or a vLLM in the environment whose python OUTCROP_VLLM_PYTHON names.",
+    ),
+]  # fmt: skip
 IdentityOption = Annotated[
     bool, typer.Option("--identity", help="Answer STS and IAM, too: who asks, and roles that are kept without effect.")
 ]
@@ -77,6 +84,7 @@ def serve(
     no_controller: ControllerOption = False,
     redact_logs: RedactOption = False,
     lookup: LookupOption = True,
+    engine: EngineOption = "embedded",
     identity: IdentityOption = False,
     output: OutputOption = "text",
 ) -> None:
@@ -91,7 +99,7 @@ def serve(
             "catalog": str(catalog or ""), "models": tuple(model or ()), "s3_endpoint": s3_endpoint,
             "allowed_locations": tuple(allow or ()), "start_controller": not no_controller,
             "redact_logs": redact_logs, "identity": identity,
-            "lookup": lookup,
+            "lookup": lookup, "engine": engine,
         }
     )  # fmt: skip
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from outcrop.core.spec import Spec, parameter
+from outcrop.generation.vllm.environment import check_vllm
 
 MIB = 1 << 20
 
@@ -29,9 +30,13 @@ class ServeSpec(Spec):
     body_mib: int = parameter(25, "longest request body", unit="MiB", ge=1, le=1024)
     redact_logs: bool = parameter(False, "mask personal data and secrets in invocation logs")
     lookup: bool = parameter(True, "take answers that were published (outcrop batch --publish) instead of asking")
+    engine: Literal["embedded", "vllm"] = parameter("embedded", "what answers: our engine, or a vLLM beside the server")
     drain_s: float = parameter(30.0, "time for open requests when the server ends", unit="seconds", ge=0)
 
 
 def serve_spec(values: Mapping[str, Any]) -> ServeSpec:
-    """The specification of these values. Raises UsageError naming every wrong one."""
-    return ServeSpec.parse(values)
+    """The specification of these values. Raises UsageError naming every wrong one, or for a vLLM that is not there."""
+    spec = ServeSpec.parse(values)
+    if spec.engine == "vllm":
+        check_vllm()
+    return spec

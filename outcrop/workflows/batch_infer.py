@@ -108,7 +108,7 @@ def batch(
     sampling: fields of core.completions.Sampling, where a row does not set them. precision: in float32 an answer never
     depends on its neighbours. cache: the file of the prediction cache; empty: the one in OUTCROP_HOME; None: none.
     publish: the name of a table of published answers. bodies: reads the bodies of API requests, or module:function of
-    Outcrop that does. runner: local, or ray for so many workers of a cluster, 0 for one on each machine.
+    Outcrop that does. runner: local, ray for so many workers of a cluster, 0 for one on each machine, or vllm.
     A row that cannot be answered gets an error; with resume an unfinished job goes on.
     Raises UsageError and ModelError for what can be seen to be wrong, DataError for a file that breaks off.
     """
@@ -119,7 +119,7 @@ def batch(
         raise UsageError(f"precision is {precision!r}.", f"Allowed: {', '.join(get_args(Precision))}.")
     table = table_path(published_folder(), publish) if publish else None
     reader, maker = _reader(bodies), RUNNERS.load(runner)
-    asking = _asking(model, sampling or {})
+    asking = _asking(model, sampling or {}, maker.engine)
     torch.set_num_threads(environment.threads())
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=[model, *data], listener=listener) as partial:
         inputs = gathered(data, partial / RUN / INPUTS)
@@ -154,6 +154,7 @@ class Asking(NamedTuple):
     defaults: Sampling
     weights: str
     adapter: str
+    engine: str
 
     @property
     def digest(self) -> str:
@@ -164,9 +165,8 @@ class Asking(NamedTuple):
         """What decides its answers beside what is asked."""
         spec = [self.renderer.chat_template, self.renderer.spec.model_dump(mode="json"), self.renderer.stop_ids]
         versions = ", ".join(f"{name} {version(name)}" for name in ("outcrop", "torch", "transformers"))
-        return Identity(
-            self.weights, self.adapter, json.dumps(spec, sort_keys=True), dtype, default_device().type, versions
-        )
+        where = default_device().type if self.engine == "embedded" else self.engine
+        return Identity(self.weights, self.adapter, json.dumps(spec, sort_keys=True), dtype, where, versions)
 
 
 class State(NamedTuple):
@@ -196,7 +196,7 @@ def gathered(data: Sequence[str], fetched: Path) -> list[InputFile]:
     return found
 
 
-def _asking(model: str, sampling: Mapping[str, Any]) -> Asking:
+def _asking(model: str, sampling: Mapping[str, Any], engine: str) -> Asking:
     folder = find_model(model)
     tokenizer = load_tokenizer(folder)
     unknown = sorted(set(sampling) - set(Sampling.__dataclass_fields__))
@@ -205,7 +205,7 @@ def _asking(model: str, sampling: Mapping[str, Any]) -> Asking:
     defaults = sampling_from(sampling)
     check_sampling(defaults, len(tokenizer), "the job's sampling")
     adapter = folder.digest() if folder.base is not None else ""
-    return Asking(folder, load_renderer(folder, tokenizer), defaults, folder.root.digest(), adapter)
+    return Asking(folder, load_renderer(folder, tokenizer), defaults, folder.root.digest(), adapter, engine)
 
 
 def _reader(bodies: str | BodyReaderMaker) -> BodyReaderMaker:

@@ -34,6 +34,8 @@ class RayAnswering:
     workers: 0 for as many as there are machines; each has its share of the processors, or a GPU where there are any.
     """
 
+    engine = "embedded"
+
     def __init__(self, spec: AnsweringSpec, listener: Listener) -> None:
         """Raises MissingDependency where Ray is not installed."""
         check_ray("The runner ray")

@@ -1,4 +1,4 @@
-"""Who answers the requests of a job: the engine of this process, or workers on many machines."""
+"""Who answers the requests of a job: the engine of this process, workers on many machines, or vLLM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class Answering(Protocol):
 
 
 class AnsweringMaker(Protocol):
-    """Makes one of them."""
+    """Makes one of them. engine: by whose arithmetic: answers of one engine are never given for those of another."""
+
+    engine: str
 
     def __call__(self, spec: AnsweringSpec, listener: Listener) -> Answering:
         """Raises MissingDependency where it needs what is not installed."""
@@ -37,5 +39,6 @@ RUNNERS: Catalog[AnsweringMaker] = Catalog(
     {
         "local": "outcrop.generation.batch.running:LocalAnswering",
         "ray": "outcrop.generation.batch.on_ray:RayAnswering",
+        "vllm": "outcrop.generation.batch.on_vllm:VllmAnswering",
     },
 )

@@ -49,6 +49,8 @@ class LocalAnswering:
     prefix_tokens: of prompts, not computed because an earlier one began with them.
     """
 
+    engine = "embedded"
+
     def __init__(self, spec: AnsweringSpec, listener: Listener) -> None:
         self._spec, self._listener = spec, listener
         self.prefix_tokens = self.generated_tokens = 0

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from outcrop.core import settings
 from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRequest
 from outcrop.core.engines import AdapterRef, Capability, EngineStats, Health, ModelRef, TokenEvent
 from outcrop.core.errors import JobFailed, ModelError, OutcropError, Unavailable, UsageError, did_you_mean
@@ -21,6 +20,7 @@ from outcrop.generation.constraints import Constraints
 from outcrop.generation.sampling import MOST_TOP_LOGPROBS, Chooser, check_sampling
 from outcrop.generation.scoring import Trie, check_scoring
 from outcrop.generation.vllm import messages
+from outcrop.generation.vllm.environment import check_vllm
 from outcrop.generation.vllm.model import RANKS, ServedModel
 from outcrop.generation.vllm.server import VllmServer
 
@@ -29,7 +29,6 @@ CAPABILITIES: frozenset[Capability] = frozenset(
      "prefix_cache"]
 )  # fmt: skip
 LOOK_S = 0.01
-SETTING = "OUTCROP_VLLM_PYTHON"
 PIECES_AFTER_THE_END = 3
 """An answer that is complete here is complete there too, or one token later."""
 PROBE_TOKENS, PROBE_ANSWER_TOKENS = 12, 4
@@ -85,7 +84,7 @@ class VllmEngine:
         where no environment is named; MissingDependency where that has no vLLM; JobFailed where it does not start."""
         if self._server is not None:
             raise UsageError("The engine has a model already.", "Make another engine.")
-        python = _python(self._options.python)
+        python = check_vllm(self._options.python)
         self._server = VllmServer()
         try:
             self._model = await asyncio.to_thread(ServedModel.prepare, model, self._server.folder)
@@ -340,16 +339,3 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _python(given: str | None) -> str:
-    """Raises UsageError where none is named, or it is no program."""
-    named = given or settings.vllm_python()
-    if not named:
-        raise UsageError(
-            "vLLM runs in a Python environment of its own, and none is named.",
-            f"Make one, install vllm there, and name its python in {SETTING}.",
-        )
-    if shutil.which(named) is None:
-        raise UsageError(f"There is no program {named}.", "Name the python of vLLM's environment.", SETTING)
-    return named

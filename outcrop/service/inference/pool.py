@@ -21,10 +21,11 @@ from outcrop.service.inference.folders import Folders, KnownFolder, State, engin
 from outcrop.service.inference.gate import Gate
 from outcrop.service.inference.memory import footprint
 
-HERE = "outcrop.service.inference.embedded"
-PARTS: Catalog[Callable[..., Any]] = Catalog(
-    "part of a model", {"engine": f"{HERE}:open_engine", "renderer": f"{HERE}:open_renderer"}
+HERE = "outcrop.service.inference"
+ENGINES: Catalog[Callable[..., Any]] = Catalog(
+    "engine", {"embedded": f"{HERE}.embedded:open_engine", "vllm": f"{HERE}.vllm:open_engine"}
 )
+RENDERERS: Catalog[Callable[..., Any]] = Catalog("renderer", {"own": f"{HERE}.embedded:open_renderer"})
 
 MOST_ADAPTERS = 64
 MOST_RENDERERS = 64
@@ -35,13 +36,15 @@ GIB = 2**30
 class PoolLimits:
     """memory_bytes: of all models; slots: answers at once of each; patience_s: how long a request waits for a model.
 
-    In fp32, answers are those of `outcrop generate`, and do not depend on who else is answered.
+    In fp32, answers are those of `outcrop generate`, and do not depend on who else is answered. engine vllm: one model
+    at a time, which takes all the memory that there is for models, as vLLM does.
     """
 
     memory_bytes: int = field(default_factory=settings.model_memory)
     slots: int = 32
     patience_s: float = 20.0
     precision: Precision = "float32"
+    engine: str = "embedded"
 
 
 @dataclass(eq=False)
@@ -187,12 +190,18 @@ class Pool:
             await self._once((loaded, oldest), partial(loaded.engine.remove_adapter, oldest))
 
     async def _load(self, key: Key, folder: ModelFolder) -> None:
-        needed = await asyncio.to_thread(footprint, folder, self.limits.precision)
+        needed = await self._needed(folder)
         async with self._loading:
             await self._make_room(folder, needed)
-            opening = self._open_engine or await asyncio.to_thread(PARTS.load, "engine")
+            opening = self._open_engine or await asyncio.to_thread(ENGINES.load, self.limits.engine)
             engine: Engine = await opening(folder.name, self.limits.precision, self.limits.slots)
             self._engines[key] = LoadedEngine(engine, Gate(self.limits.slots), needed, used_at=time.monotonic())
+
+    async def _needed(self, folder: ModelFolder) -> int:
+        """Bytes that a model takes."""
+        if self.limits.engine != "embedded":
+            return self.limits.memory_bytes
+        return await asyncio.to_thread(footprint, folder, self.limits.precision)
 
     async def _make_room(self, folder: ModelFolder, needed: int) -> None:
         budget = self.limits.memory_bytes
@@ -211,7 +220,7 @@ class Pool:
             gc.collect()
 
     async def _make_renderer(self, name: str, known: KnownFolder) -> None:
-        open_renderer = await asyncio.to_thread(PARTS.load, "renderer")
+        open_renderer = await asyncio.to_thread(RENDERERS.load, "own")
         self._renderers[name] = known.state, await asyncio.to_thread(open_renderer, known.folder)
         while len(self._renderers) > MOST_RENDERERS:
             del self._renderers[next(iter(self._renderers))]

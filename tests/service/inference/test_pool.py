@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from outcrop.service.inference.pool import Pool, PoolLimits
 from outcrop.service.inference.reservations import Reservations
 from outcrop.workflows.generate import generate
 from tests.generation.adapters import write_adapter
+from tests.generation.serving_engines import standin
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 WAIT_S = 60.0
@@ -167,6 +169,23 @@ def test_a_model_that_never_fits_says_what_it_needs(base: str) -> None:
         pool = Pool(_limits(memory_bytes=1000))
         with pytest.raises(ModelError, match="OUTCROP_MODEL_MEMORY"):
             await _answer(pool, base)
+        await pool.close()
+
+    _run(test)
+
+
+def test_vllm_serves_one_model_at_a_time(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTCROP_VLLM_PYTHON", standin(tmp_path))
+
+    async def test() -> None:
+        pool = Pool(replace(_limits(), engine="vllm"))
+        other = _copy(base, tmp_path / "other", 1)
+        assert (await _answer(pool, base)).text == generate(base, "the card", max_new_tokens=8).text
+        async with pool.use(base):
+            with pytest.raises(Unavailable, match="in use or reserved"):
+                await _answer(pool, other)
+        assert (await _answer(pool, other)).text == generate(other, "the card", max_new_tokens=8).text
+        assert len(pool.engines) == 1
         await pool.close()
 
     _run(test)

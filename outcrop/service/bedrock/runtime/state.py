@@ -7,7 +7,7 @@ from functools import cached_property
 from outcrop.service.bedrock.runtime.invocation_log import SETTING, InvocationLog, LogSettings
 from outcrop.service.bedrock.runtime.provisioning import Provisioning
 from outcrop.service.bedrock.runtime.redaction import Redaction
-from outcrop.service.inference.pool import Pool
+from outcrop.service.inference.pool import Pool, PoolLimits
 from outcrop.service.inference.published import Published
 from outcrop.service.inference.reservations import Reservations
 from outcrop.service.state import Service
@@ -22,7 +22,7 @@ class Runtime:
     """The runtime of one server."""
 
     def __init__(self, service: Service, pool: Pool | None = None) -> None:
-        self.service, self.pool = service, pool or Pool()
+        self.service, self.pool = service, pool or Pool(PoolLimits(engine=service.spec.engine))
         self.provisioning = Provisioning(service, Reservations(self.pool))
         self.published = Published(service.home / PUBLISHED) if service.spec.lookup else None
         self.log = InvocationLog(service.spec.region, self._log_settings)
