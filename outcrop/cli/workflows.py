@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from outcrop.cli.console import Output, message_console, print_json, result_console
@@ -58,9 +60,21 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
 def load(name: str) -> Workflow:
     """The workflow of a name. Raises MissingDependency where a library it needs is not installed."""
     try:
-        return WORKFLOWS.load(name)
+        return _imported(WORKFLOWS, name)
     except ModuleNotFoundError as error:
         raise missing_dependency(error, f"outcrop {name}") from error
+
+
+@cache
+def _imported(workflows: Catalog[Workflow], name: str) -> Workflow:
+    """The workflow, its libraries kept out of garbage collection: they stay to the end, and looking through them takes
+    half a second, in pieces while they are imported and once more at the end."""
+    gc.disable()
+    try:
+        return workflows.load(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def missing_dependency(error: ModuleNotFoundError, purpose: str) -> Exception:
