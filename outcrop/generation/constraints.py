@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,22 @@ class Constraints:
             return None
         try:
             import llguidance
-            import llguidance.hf
         except ImportError:
             raise MissingDependency.of("llguidance", "train", "Constrained output") from None
         ends = list(stop_ids) or [self._tokenizer.eos_token_id]
         if self._tokens is None:
-            self._tokens = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary)
+            self._tokens = self._read(llguidance.LLTokenizer)
         matcher = llguidance.LLMatcher(self._tokens, _definition(llguidance.LLMatcher, constraint, where))
         if matcher.is_error():
             raise _refused(constraint, matcher.get_error(), where)
         return Matcher(matcher, ends, self._vocabulary)
+
+    def _read(self, make: Any) -> Any:
+        """As llguidance.hf.from_tokenizer, which imports transformers."""
+        tokens = copy(self._tokenizer.backend_tokenizer)
+        tokens.no_padding()
+        tokens.no_truncation()
+        return make(tokens.to_str(), n_vocab=self._vocabulary, eos_token=self._tokenizer.eos_token_id)
 
 
 class Matcher:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedModel
+from typing import Any
 
 from outcrop.core.errors import ModelError, UsageError
 
@@ -25,7 +24,7 @@ class Limits:
     vocabulary: int
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Limits:
+    def of(cls, model: Any) -> Limits:
         """Read from the model. Where angles change with the length, only the length of pre-training is used."""
         config = model.config.get_text_config(decoder=True)
         rope = getattr(config, "rope_parameters", None) or {}

@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from outcrop.generation.adapters import Factors
 from outcrop.generation.attention import Attention, Kind, Text
 from outcrop.generation.decoder import AnyAdapted, Tokens
+from outcrop.generation.inference import inference
 from outcrop.generation.limits import NotOfTheFamily
 from outcrop.generation.slots import CacheShape
 from outcrop.models.lora import adaptable
@@ -127,17 +128,3 @@ def _attention_of(model: Any) -> Iterator[None]:
     finally:
         for config, implementation in before:
             config._attn_implementation = implementation
-
-
-@contextmanager
-def inference(model: Any) -> Iterator[None]:
-    """No gradients and no dropout inside; afterwards every module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module in training:
-            module.training = True

@@ -16,7 +16,7 @@ from outcrop.core.errors import ModelError
 from outcrop.generation.adapters import Factors
 from outcrop.generation.attention import Attention
 from outcrop.generation.decoder import AnyAdapted, Tokens
-from outcrop.generation.modules import inference
+from outcrop.generation.inference import inference
 from outcrop.generation.slots import CacheShape
 
 

@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
-
 from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRequest
 from outcrop.core.engines import AdapterRef, Capability, EngineStats, Health, ModelRef, TokenEvent
 from outcrop.core.errors import JobFailed, OutcropError, Unavailable, UsageError
@@ -19,7 +17,7 @@ from outcrop.generation.answers import Answer, Task
 from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.scheduling import Capacity
-from outcrop.models.loading import default_device, load_model
+from outcrop.models.loading import default_device, open_model
 from outcrop.models.precision import choose
 
 MOST_WAITING = 256
@@ -224,11 +222,11 @@ class _Following:
 
 def open_engine(model: ModelRef, capacity: Capacity) -> EmbeddedEngine:
     """Load in fp32, and round once if bf16 is faster by measurement at this model's width. Raises ModelError."""
-    loaded = load_model(model.name)
+    loaded = open_model(model.name)
     config = loaded.model.config.get_text_config(decoder=True)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     choice = choose(model.precision, width=config.hidden_size, inner=inner, rows=64, device=default_device())
     for part in (loaded, loaded.student):
-        if part is not None and choice.dtype != torch.float32:
-            part.model.to(choice.dtype)
+        for parameter in part.model.parameters() if part else ():  # not buffers: rounded angles are other positions
+            parameter.data = parameter.data.to(choice.dtype)
     return engine_of(loaded, capacity, base_digest=loaded.folder.digest())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import Any
 
 # What decoders put in place of bytes that are not, or not yet, a character.
 REPLACEMENT = "\ufffd"
 PROMPT_TAIL_TOKENS = 8
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
     """Text without special tokens, and with its spaces as they are."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
@@ -27,7 +26,7 @@ class IncrementalText:
     the space in front of the first token they see.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, prompt_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         self._before, self._text_before = self._prompt_tail(prompt_ids)
         self._pending: list[int] = []

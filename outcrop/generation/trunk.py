@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from outcrop.core.catalog import Catalog
 from outcrop.core.errors import ModelError
 from outcrop.generation.adapters import Adapted, Factors, Part, Sites
-from outcrop.generation.architecture import read_decoder
 from outcrop.generation.attention import Attention, Branch, DecodeAttention, Run, RunAttention, TreeAttention
 from outcrop.generation.decoder import AnyAdapted, Tokens
+from outcrop.generation.inference import inference
 from outcrop.generation.limits import NotOfTheFamily, not_finite
-from outcrop.generation.modules import Modules, inference
-from outcrop.generation.replay import Replay
 from outcrop.generation.slots import CacheShape, Slots
 
 PROBE_TOKENS = 12
@@ -43,13 +42,24 @@ class Trunk(Protocol):
         ...
 
 
+TRUNKS: Catalog[Callable[[Any], Trunk]] = Catalog(
+    "way to compute a model",
+    {
+        "decoder": "outcrop.generation.architecture:read_decoder",
+        "modules": "outcrop.generation.modules:Modules",
+        "replay": "outcrop.generation.replay:Replay",
+    },
+)
+"""The fastest first; those that need transformers are imported when it is their turn."""
+
+
 def open_trunk(model: Any) -> Trunk:
     """The decoder with copies of the model's weights, or the model itself. Raises ModelError if nothing is exact."""
     with inference(model):
         probe = _Probe(model)
-        for make in (read_decoder, Modules, Replay):
+        for way in TRUNKS:
             try:
-                trunk: Trunk = make(model)
+                trunk = TRUNKS.load(way)(model)
                 distance = probe.distance(trunk)
             except NotOfTheFamily:
                 continue

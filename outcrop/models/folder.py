@@ -19,7 +19,7 @@ CARD, README = "outcrop.json", "README.md"
 CASCADE, STUDENT = "cascade.json", "student"
 """The file that makes a folder a cascade, and the folder of the smaller model in it."""
 CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG = "config.json", "generation_config.json", "adapter_config.json"
-TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "LICENSE*", README)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

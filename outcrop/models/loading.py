@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from outcrop.core.errors import ModelError
+from outcrop.core.catalog import Catalog
+from outcrop.core.errors import MissingDependency, ModelError
 from outcrop.models import lora
 from outcrop.models.cascade import CascadeSpec, read_cascade
 from outcrop.models.folder import CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, ModelFolder, find_model
+from outcrop.models.llama import read_llama
+from outcrop.models.plain_tokenizer import read_plain_tokenizer
 from outcrop.models.rendering import Renderer, RenderingSpec
 
-LONGEST_REASON = 300
 TOKENIZER_FILES = (TOKENIZER, "tokenizer.model")
 
-_BUILDING = threading.Lock()
-"""transformers replaces functions of the whole process while it builds a model: two at once lose tied weights."""
+ReadWeights = Callable[[ModelFolder, torch.dtype], Any]
 
-transformers.utils.logging.disable_progress_bar()
-transformers.utils.logging.set_verbosity_error()
+TRANSFORMERS: Catalog[Callable[..., Any]] = Catalog(
+    "part of a model folder",
+    {
+        "config": "outcrop.models.transformers_folder:read_config",
+        "structure": "outcrop.models.transformers_folder:read_structure",
+        "tokenizer": "outcrop.models.transformers_folder:read_tokenizer",
+        "weights": "outcrop.models.transformers_folder:read_weights",
+    },
+)
+"""What transformers reads of a folder. Its import takes seconds, which an answer of a plain model need not wait for."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A transformers causal language model, its tokenizer and the renderer that it was, or will be, trained with.
+    """A causal language model, its tokenizer and the renderer that it was, or will be, trained with.
 
+    Both are of transformers, or have as much of its interface as answering needs (`open_model`).
     student, rule: of a cascade, whose teacher the model is.
     """
 
@@ -64,20 +70,23 @@ def default_device() -> torch.device:
 
 def load_tokenizer(folder: ModelFolder) -> Any:
     """The folder's tokenizer, or that of its base. Raises ModelError where there is none."""
-    if folder.base is not None and not (folder.path / TOKENIZER_CONFIG).exists():
-        return load_tokenizer(folder.base)
-    if not any((folder.path / file).exists() for file in TOKENIZER_FILES):
-        raise ModelError("The folder holds no tokenizer.", f"Put {TOKENIZER} beside the weights.", folder.name)
-    with _reading("tokenizer", folder):
-        return AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+    return _transformers("tokenizer")(_with_tokenizer(folder))
+
+
+def open_tokenizer(folder: ModelFolder) -> Any:
+    """As `load_tokenizer`, to answer with: without transformers where the folder is plain."""
+    holder = _with_tokenizer(folder)
+    return read_plain_tokenizer(holder) or _transformers("tokenizer")(holder)
 
 
 def load_config(folder: ModelFolder) -> Any:
-    """The configuration of the model's decoder, without its weights."""
-    with _reading("configuration", folder):
-        path = str(folder.root.path)
-        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    return config.get_text_config(decoder=True)
+    """The configuration of the model's decoder, without its weights. Raises ModelError."""
+    return _transformers("config")(folder.root).get_text_config(decoder=True)
+
+
+def load_structure(folder: ModelFolder) -> Any:
+    """The model of a folder without its weights, which take no memory. Raises ModelError."""
+    return _transformers("structure")(folder)
 
 
 def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:
@@ -95,50 +104,62 @@ def load_model(
     """
     folder = find_model(name)
     tokenizer = load_tokenizer(folder)
-    model = _weights(folder, dtype)
+    model = _weights(folder, dtype, _transformers("weights"))
     if folder.base is not None and merge:
         lora.merge(model)
-    _check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, name)
-    model.to(device or default_device()).eval()
-    rule, inside = read_cascade(folder), folder.student
+    inside = folder.student
     student = load_model(inside.name, dtype=dtype, device=device) if inside else None
-    return LoadedModel(folder, model, tokenizer, load_renderer(folder, tokenizer), student, rule)
+    return _loaded(folder, model, tokenizer, student, device)
 
 
-def load_structure(folder: ModelFolder) -> Any:
-    """The model of a folder without its weights, which take no memory. Raises ModelError."""
-    with _BUILDING, _reading("configuration", folder), torch.device("meta"):
-        config = AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
-        return AutoModelForCausalLM.from_config(config)
-
-
-def _weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
-    """The model of a folder; the adapter of an adapter folder is attached, those below it are merged."""
+def open_model(name: str) -> LoadedModel:
+    """As `load_model`, in fp32 and merged, to answer with: without transformers where the folder is a plain Llama."""
+    folder = find_model(name)
+    tokenizer = open_tokenizer(folder)
+    model = _weights(folder, torch.float32, _open_weights)
     if folder.base is not None:
-        model = _weights(folder.base, dtype)
         lora.merge(model)
-        lora.load_adapter(model, folder)
-        return model
-    if "quantization_config" in folder.read(CONFIG):
-        raise ModelError("The weights are quantised.", "Take the model's weights in full precision.", folder.name)
-    with _BUILDING, _reading("model", folder):
-        model, account = AutoModelForCausalLM.from_pretrained(
-            str(folder.path),
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    wrong = sorted({*account["missing_keys"], *(key for key, *_ in account["mismatched_keys"])})
-    if wrong:
-        raise ModelError(
-            f"{len(wrong)} tensors are missing or have another shape than {CONFIG} says: {', '.join(wrong[:3])}.",
-            "Restore the files of the folder.",
-            folder.name,
-        )
+    student = open_model(folder.student.name) if folder.student else None
+    return _loaded(folder, model, tokenizer, student, None)
+
+
+def _open_weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
+    return read_llama(folder, dtype) or _transformers("weights")(folder, dtype)
+
+
+def _transformers(part: str) -> Callable[..., Any]:
+    try:
+        return TRANSFORMERS.load(part)
+    except ModuleNotFoundError as error:
+        raise MissingDependency.of(error.name or "transformers", "train", "Reading this model folder") from error
+
+
+def _with_tokenizer(folder: ModelFolder) -> ModelFolder:
+    """The folder whose tokenizer belongs to a model: its own, or its base. Raises ModelError where there is none."""
+    if folder.base is not None and not (folder.path / TOKENIZER_CONFIG).exists():
+        return _with_tokenizer(folder.base)
+    if not any((folder.path / file).exists() for file in TOKENIZER_FILES):
+        raise ModelError("The folder holds no tokenizer.", f"Put {TOKENIZER} beside the weights.", folder.name)
+    return folder
+
+
+def _weights(folder: ModelFolder, dtype: torch.dtype, read: ReadWeights) -> Any:
+    """The model of a folder; the adapter of an adapter folder is attached, those below it are merged."""
+    if folder.base is None:
+        return read(folder, dtype)
+    model = _weights(folder.base, dtype, read)
+    lora.merge(model)
+    lora.load_adapter(model, folder)
     return model
+
+
+def _loaded(
+    folder: ModelFolder, model: Any, tokenizer: Any, student: LoadedModel | None, device: torch.device | None
+) -> LoadedModel:
+    """Raises ModelError where tokenizer and model do not belong together."""
+    _check_vocabulary(tokenizer, model.get_input_embeddings().num_embeddings, folder.name)
+    model.to(device or default_device()).eval()
+    return LoadedModel(folder, model, tokenizer, load_renderer(folder, tokenizer), student, read_cascade(folder))
 
 
 def _check_vocabulary(tokenizer: Any, embeddings: int, name: str) -> None:
@@ -150,18 +171,6 @@ def _check_vocabulary(tokenizer: Any, embeddings: int, name: str) -> None:
             "Put the model's own tokenizer beside its weights.",
             name,
         )
-
-
-@contextmanager
-def _reading(what: str, folder: ModelFolder) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything, Exception itself too
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + " …"
-        raise ModelError(
-            f"The {what} cannot be read: {reason}.", "Restore the files of the folder.", folder.name
-        ) from None
 
 
 def _eos_ids(folder: ModelFolder) -> list[int]:

@@ -17,6 +17,7 @@ import jinja2
 from outcrop.core.errors import DataError, ModelError
 from outcrop.core.spec import Spec, parameter
 from outcrop.data.records import NOWHERE, Conversation, Message, Origin, Pair, Record, Text, parts
+from outcrop.models import chat_template
 
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
@@ -65,7 +66,8 @@ class Turn(NamedTuple):
 class Renderer:
     """Renders with one tokenizer and one spec.
 
-    tokenizer: a transformers fast tokenizer; eos_ids: further ids that end an answer (generation_config).
+    tokenizer: a transformers fast tokenizer, or a PlainTokenizer.
+    eos_ids: further ids that end an answer (generation_config).
     Raises ModelError if the tokenizer has no end token, or its chat template does not close assistant turns.
     """
 
@@ -213,20 +215,13 @@ class Renderer:
         )
 
     def _text(self, messages: Sequence[Message], prompting: bool, origin: Origin) -> str:
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        if not turns:
+        if not messages:
             raise DataError("No turn precedes the answer.", "Begin with a turn of the user.", str(origin))
         try:
-            text = self.tokenizer.apply_chat_template(
-                turns,
-                chat_template=self.chat_template,
-                tokenize=False,
-                add_generation_prompt=prompting,
-                enable_thinking=False,  # hybrid models then get the empty thought as part of the prompt
-            )
+            names = self.tokenizer.special_tokens_map
+            return chat_template.apply(self.chat_template, messages, names, add_generation_prompt=prompting)
         except (jinja2.TemplateError, TypeError) as error:
             raise self._template_error(f"cannot be applied ({error})", origin) from None
-        return str(text)
 
     def _gap(self, prompt: str, completion: str) -> str:
         touching = prompt and completion and not prompt[-1].isspace() and not completion[0].isspace()

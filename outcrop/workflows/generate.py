@@ -18,7 +18,7 @@ from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.lookup import Lookup
 from outcrop.models.asking import answers, asked_record
 from outcrop.models.folder import ModelFolder, find_model
-from outcrop.models.loading import load_model
+from outcrop.models.loading import open_model
 from outcrop.models.rendering import Renderer
 from outcrop.store.lookups import published_folder
 
@@ -105,7 +105,7 @@ class Ready(NamedTuple):
 def _load(model: str, state: tuple[tuple[str, int], ...]) -> Ready:
     """The model, kept from one turn of a conversation to the next, as long as `state` is the same; two, to compare."""
     torch.set_num_threads(environment.threads())
-    loaded = load_model(model)
+    loaded = open_model(model)
     return Ready(loaded.folder, loaded.renderer, engine_of(loaded))
 
 

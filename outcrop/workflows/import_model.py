@@ -15,6 +15,7 @@ from outcrop.core.files import write_json
 from outcrop.models.folder import (
     ADAPTER_CONFIG,
     CASCADE,
+    CHAT_TEMPLATE,
     CONFIG,
     DOWNLOADED,
     PICKLES,
@@ -26,7 +27,7 @@ from outcrop.models.loading import load_model
 from outcrop.store.places import Listed, Places, PlacesSpec
 from outcrop.workflows.run_folder import RESULT, run_folder
 
-CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+CHAT_TEMPLATES = (CHAT_TEMPLATE, "chat_template.json")
 
 
 @dataclass(frozen=True)

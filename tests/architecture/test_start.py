@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.architecture.package import MODULES, python
 
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors", "peft", "scipy", "sklearn", "sacrebleu", "rouge_score")
 SERVER = ("sqlalchemy", "alembic", "psycopg", "obstore")
+
+# Together they take longer than all else of a first answer. What torch imports by itself is not among them.
+SLOW = ("transformers", "torch._dynamo", "torch._inductor", "torch.distributed.tensor", "sympy", "scipy", "sklearn")
 
 BLOCK = f"""
 import sys
@@ -35,6 +40,46 @@ print("LOADED", *(set(sys.modules) & set({HEAVY + SERVER})))
     assert run.stdout.rstrip().splitlines()[-1] == "LOADED"
     for verb in ("data", "tune", "pretrain", "evaluate", "generate", "demo"):
         assert verb in run.stdout
+
+
+ANSWER = f"""
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        assert name not in {SLOW}, "an answer of a plain model must not wait for " + name
+sys.meta_path.insert(0, Forbidden())
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("verb", ["stream", "generate"])
+def test_a_first_answer_waits_for_no_library_that_is_slow_to_import(verb: str) -> None:
+    shown = ["--output", "json"] if verb == "generate" else []
+    command = ["outcrop", "generate", "--model", "bundled:pebble-s", "--prompt", "The old house", *shown]
+    run = python(ANSWER + "sys.argv = sys.argv[1:]\nfrom outcrop.cli.app import main\nmain()", *command)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+@pytest.mark.e2e
+def test_a_model_is_served_without_libraries_that_are_slow_to_import() -> None:
+    run = python(ANSWER + """
+import asyncio
+from outcrop.core.completions import CompletionRequest, Sampling
+from outcrop.models.folder import find_model
+from outcrop.service.inference.embedded import open_engine, open_renderer
+
+async def serve():
+    engine = await open_engine("bundled:pebble-s", "auto", 4)
+    prompt = open_renderer(find_model("bundled:pebble-s")).verbatim("The old house")
+    request = CompletionRequest(tuple(prompt), Sampling(max_new_tokens=3))
+    events = [event async for event in engine.generate(request)]
+    await engine.close()
+    return events
+
+assert asyncio.run(serve())
+""")
+    assert run.returncode == 0, run.stderr
 
 
 def test_core_imports_without_torch() -> None:

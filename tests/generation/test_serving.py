@@ -9,14 +9,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
 from outcrop.core.engines import Engine, ModelRef, TokenEvent
 from outcrop.core.errors import ModelError, Unavailable, UsageError
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.scheduling import Capacity
-from outcrop.generation.serving import ServingEngine
+from outcrop.generation.serving import ServingEngine, open_engine
+from outcrop.models.loading import load_model
 from tests.generation.adapters import write_adapter
+from tests.generation.models import sliding_model
+from tests.models.folders import edit
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 WAIT_S = 60.0
@@ -54,6 +58,20 @@ def _requests(count: int = 12) -> list[CompletionRequest]:
 async def _settled(engine: ServingEngine) -> None:
     while (await engine.stats()).running or (await engine.stats()).waiting:
         await asyncio.sleep(0.01)
+
+
+def test_in_half_precision_late_positions_are_where_they_were(tmp_path: Path) -> None:
+    """Frequencies of angles that are rounded to 8 bits turn position 200 by another angle."""
+    base = str(tmp_path)
+    sliding_model(256).save_pretrained(base)
+    edit(tmp_path / "config.json", rope_parameters={"rope_type": "default", "rope_theta": 2.0})  # all turn quickly
+    tiny_tokenizer().save_pretrained(base)
+    ids, candidate = tuple(4 + at * 37 % 290 for at in range(200)), (5, 6, 7)
+    with torch.inference_mode():
+        logits = load_model(base, dtype=torch.bfloat16).model(torch.tensor([[*ids, *candidate]])).logits[0]
+    expected = logits.float().log_softmax(-1)[range(199, 202), candidate]
+    score = open_engine(ModelRef(base, "bfloat16"), Capacity()).score([ScoreRequest(ids, (candidate,))])[0][0]
+    assert score.token_logprobs == pytest.approx(expected.tolist(), abs=0.1)
 
 
 def test_callers_at_once_get_what_each_gets_alone(base: str) -> None:

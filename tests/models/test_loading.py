@@ -13,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from outcrop.core.errors import ModelError, UsageError
 from outcrop.models.folder import CARD, find_model
-from outcrop.models.loading import load_model, load_renderer, load_tokenizer
+from outcrop.models.loading import LoadedModel, load_model, load_renderer, load_tokenizer, open_model
 from outcrop.models.lora import LoraLinear, LoraShape, attach, save_adapter
 from tests.models.chat import CHATML
 from tests.models.folders import edit, write_model
@@ -27,9 +27,9 @@ def model(tmp_path: Path) -> Path:
     return write_model(tmp_path / "base")
 
 
-def refusal(name: Path) -> ModelError:
+def refusal(name: Path, load: Callable[[str], LoadedModel] = load_model) -> ModelError:
     with pytest.raises(ModelError) as caught:
-        load_model(str(name))
+        load(str(name))
     assert caught.value.remedy
     assert "\n" not in caught.value.message
     return caught.value
@@ -110,9 +110,12 @@ def truncate(folder: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_broken_folders_are_refused_in_one_line(model: Path, damage: Callable[[Path], object], says: str) -> None:
+@pytest.mark.parametrize("load", [load_model, open_model])
+def test_broken_folders_are_refused_in_one_line(
+    model: Path, damage: Callable[[Path], object], says: str, load: Callable[[str], LoadedModel]
+) -> None:
     damage(model)
-    error = refusal(model)
+    error = refusal(model, load)
     assert says in error.message
     assert error.where.startswith(str(model))
 

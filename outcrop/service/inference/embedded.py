@@ -9,7 +9,7 @@ from outcrop.core.engines import Engine, ModelRef, Precision
 from outcrop.generation.scheduling import Capacity
 from outcrop.generation.serving import ServingEngine
 from outcrop.models.folder import ModelFolder
-from outcrop.models.loading import load_renderer, load_tokenizer
+from outcrop.models.loading import load_renderer, open_tokenizer
 from outcrop.models.rendering import Renderer
 
 
@@ -23,4 +23,4 @@ async def open_engine(name: str, precision: Precision, slots: int) -> Engine:
 
 def open_renderer(folder: ModelFolder) -> Renderer:
     """The renderer of a model, without its weights, with a tokenizer of its own: they are for one thread at a time."""
-    return load_renderer(folder, load_tokenizer(folder))
+    return load_renderer(folder, open_tokenizer(folder))

@@ -1,0 +1,240 @@
+"""Plain Llama folders (Touvron et al. 2023) without transformers, whose import takes longer than a short answer.
+
+Modules have the names that transformers gives them, so that adapters and the decoder find the same parts.
+Shape letters: B rows, S length, H query heads, K key-value heads, D head width, E hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from outcrop.models.folder import CONFIG, ModelFolder
+
+WEIGHTS = "model.safetensors"
+
+
+class LlamaConfig(BaseModel):
+    """A config.json that nothing else is said in: a field that is missing, unknown or of another kind is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    model_type: Literal["llama"]
+    vocab_size: PositiveInt
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    num_key_value_heads: PositiveInt
+    head_dim: PositiveInt
+    max_position_embeddings: PositiveInt
+    rms_norm_eps: float
+    rope_parameters: dict[str, str | float]
+    tie_word_embeddings: bool
+    hidden_act: Literal["silu"]
+    attention_bias: Literal[False]
+    mlp_bias: Literal[False]
+    pretraining_tp: Literal[1]
+
+    # Answers do not depend on these, or they are read elsewhere.
+    architectures: Any = None
+    attention_dropout: Any = None
+    bos_token_id: Any = None
+    dtype: Any = None
+    eos_token_id: Any = None
+    initializer_range: Any = None
+    pad_token_id: Any = None
+    transformers_version: Any = None
+    use_cache: Any = None
+
+    @model_validator(mode="after")
+    def _is_plain(self) -> Self:
+        rope = self.rope_parameters
+        if set(rope) != {"rope_type", "rope_theta"} or rope["rope_type"] != "default":
+            raise ValueError("other angles")
+        if not isinstance(rope["rope_theta"], float):
+            raise ValueError("no base of the angles")
+        if self.hidden_size % self.num_attention_heads or self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("heads that do not divide")
+        return self
+
+    def get_text_config(self, *, decoder: bool) -> Self:
+        """Itself, as of every transformers configuration of a model of text alone."""
+        return self
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm (Zhang and Sennrich 2019, eq. 4)."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.hidden_size))
+        self.variance_epsilon = config.rms_norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Over the last dimension, computed in fp32."""
+        x32 = x.float()
+        scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.variance_epsilon)
+        return self.weight * (x32 * scale).to(x.dtype)
+
+
+class RotaryEmbedding(nn.Module):
+    """Angles of rotary embeddings (Su et al. 2021, eq. 34)."""
+
+    rope_type = "default"
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self._width, self._base = config.head_dim, float(config.rope_parameters["rope_theta"])
+
+    def forward(self, x: Tensor, positions_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin [B, S, D], in the dtype of x; frequencies are fp32 whatever that is."""
+        steps = torch.arange(0, self._width, 2, dtype=torch.float, device=x.device)
+        angles = positions_BS[..., None].float() * (1.0 / (self._base ** (steps / self._width)))
+        angles = torch.cat([angles, angles], -1)
+        return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention of a text to itself."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        width, heads, kv_heads = config.head_dim, config.num_attention_heads, config.num_key_value_heads
+        self.head_dim, self.scaling = width, width**-0.5
+        self.q_proj = nn.Linear(config.hidden_size, heads * width, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, kv_heads * width, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, kv_heads * width, bias=False)
+        self.o_proj = nn.Linear(heads * width, config.hidden_size, bias=False)
+
+    def forward(self, x_BSE: Tensor, cos_BSD: Tensor, sin_BSD: Tensor) -> Tensor:
+        """[B, S, E]."""
+        q_BHSD, k_BKSD, v_BKSD = (
+            layer(x_BSE).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q_BHSD, k_BKSD = (
+            x * cos_BSD[:, None] + _half_turned(x) * sin_BSD[:, None] for x in (q_BHSD, k_BKSD)
+        )
+        y_BHSD = F.scaled_dot_product_attention(q_BHSD, k_BKSD, v_BKSD, is_causal=True, enable_gqa=True)
+        return self.o_proj(y_BHSD.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020, eq. 6)."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.act_fn = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, E]."""
+        return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """Attention and feed-forward layer, each after a norm and added to what came in."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.self_attn, self.mlp = Attention(config), FeedForward(config)
+        self.input_layernorm, self.post_attention_layernorm = RMSNorm(config), RMSNorm(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """[B, S, E]."""
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Trunk(nn.Module):
+    """Token ids to hidden states."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm, self.rotary_emb = RMSNorm(config), RotaryEmbedding(config)
+
+    def forward(self, ids_BS: Tensor) -> Tensor:
+        """[B, S, E]."""
+        x = self.embed_tokens(ids_BS)
+        cos, sin = self.rotary_emb(x, torch.arange(ids_BS.shape[1], device=ids_BS.device)[None])
+        for layer in self.layers:
+            x = layer(x, cos, sin)
+        return self.norm(x)
+
+
+class Output(NamedTuple):
+    """What a model makes of a text."""
+
+    logits: Tensor
+
+
+class Llama(nn.Module):
+    """The model, as much of it as answers need: it is called to show that a faster way computes the same."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config, self.model = config, Trunk(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, input_ids: Tensor, *, use_cache: Literal[False]) -> Output:
+        """Logits [B, S, V]."""
+        return Output(self.lm_head(self.model(input_ids)))
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """As transformers' models have it."""
+        return self.model.embed_tokens
+
+    def get_output_embeddings(self) -> nn.Linear:
+        """As transformers' models have it."""
+        return self.lm_head
+
+
+def read_llama(folder: ModelFolder, dtype: torch.dtype) -> Llama | None:
+    """The model of a folder with its weights in `dtype`; None where the folder holds anything but a plain Llama."""
+    try:
+        config = LlamaConfig.model_validate(folder.read(CONFIG))
+        if [path.name for path in folder.weights] != [WEIGHTS]:
+            return None
+        state = load_file(folder.path / WEIGHTS)
+    except (ValidationError, OSError, SafetensorError):
+        return None
+    with torch.device("meta"), _WithoutValues():
+        model = Llama(config)
+    wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
+    if wanted != {name: tensor.shape for name, tensor in state.items()}:
+        return None
+    if not all(tensor.is_floating_point() for tensor in state.values()):
+        return None
+    model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, strict=False, assign=True)
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    return model
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Inside, modules are made without first values: those of the meta device come from torch's compiler, which takes
+    a second to import."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in (kwargs or {}) else args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _half_turned(x: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return torch.cat([-second, first], -1)

@@ -1,0 +1,157 @@
+"""A tokenizer that is read without transformers gives what transformers' gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from outcrop.core.completions import Constraint
+from outcrop.data.records import Conversation, Message, Pair
+from outcrop.generation.constraints import Constraints
+from outcrop.models.folder import CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, bundled_names, find_model
+from outcrop.models.loading import load_renderer, load_tokenizer, open_tokenizer
+from outcrop.models.plain_tokenizer import PlainTokenizer
+from tests.models.chat import CHATML
+from tests.models.folders import edit, write_model
+
+PIECES = (
+    "<|begin|>", "<|end|>", "<|user|>", "<|pad|>", "<s>", "</s>", "<unk>", " ", "\n", "12", "card's", "你好", "e\u0301",
+    "😀",
+)  # fmt: skip
+TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=12)), max_size=8).map("".join)
+
+
+@pytest.fixture(scope="module", params=["tiny", *bundled_names()])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A checked folder."""
+    tiny = request.param == "tiny"
+    name = str(write_model(tmp_path_factory.mktemp("tiny") / "model")) if tiny else f"bundled:{request.param}"
+    return find_model(name)
+
+
+@pytest.fixture(scope="module")
+def pair(folder: Any) -> tuple[Any, PlainTokenizer]:
+    """Its tokenizer as transformers reads it, and as we do."""
+    plain = open_tokenizer(folder)
+    assert isinstance(plain, PlainTokenizer)
+    return load_tokenizer(folder), plain
+
+
+@pytest.mark.contract
+@settings(max_examples=200)
+@given(text=TEXTS, special=st.booleans())
+def test_ids_and_texts_are_the_same(pair: tuple[Any, PlainTokenizer], text: str, special: bool) -> None:
+    theirs, ours = pair
+    ids = theirs(text, add_special_tokens=special).input_ids
+    assert ours(text, add_special_tokens=special).input_ids == ids
+    assert ours([text, text], add_special_tokens=special).input_ids == [ids, ids]
+    assert ours.decode(ids) == theirs.decode(ids, clean_up_tokenization_spaces=False)
+    assert ours(text).input_ids == theirs(text).input_ids
+
+
+@pytest.mark.contract
+def test_names_and_vocabulary_are_the_same(pair: tuple[Any, PlainTokenizer]) -> None:
+    theirs, ours = pair
+    for field in (
+        "bos_token", "bos_token_id", "eos_token", "eos_token_id", "pad_token", "special_tokens_map", "chat_template",
+        "added_tokens_decoder",
+    ):  # fmt: skip
+        assert getattr(ours, field) == getattr(theirs, field), field
+    assert (ours.get_vocab(), len(ours)) == (theirs.get_vocab(), len(theirs))
+
+
+@pytest.mark.contract
+def test_records_are_rendered_the_same(folder: Any, pair: tuple[Any, PlainTokenizer]) -> None:
+    theirs, ours = (load_renderer(folder, tokenizer) for tokenizer in pair)
+    talk = Conversation((Message("user", "when?"), Message("assistant", "now"), Message("user", "grüße 12")))
+    for record in (Pair("the card", "is here"), talk):
+        assert ours.prompt(record) == theirs.prompt(record)
+    row, expected = ours.render(Pair("the card", "is here")), theirs.render(Pair("the card", "is here"))
+    assert row == expected
+    assert ours.stop_ids == theirs.stop_ids
+    assert ours.token_texts(row.token_ids) == theirs.token_texts(row.token_ids)
+
+
+@pytest.mark.contract
+def test_constraints_allow_the_same_tokens(pair: tuple[Any, PlainTokenizer]) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("llguidance")
+    masks = []
+    for tokenizer in pair:
+        matcher = Constraints(tokenizer, len(tokenizer)).grammar(Constraint("regex", "(card|fee)+"), (), "")
+        assert matcher is not None
+        logits = torch.zeros(len(tokenizer))
+        matcher.forbid(logits)
+        masks.append(logits)
+    assert torch.equal(*masks)
+    assert 0 < int((masks[0] == 0).sum()) < len(masks[0])
+
+
+def tokenizer_config(**fields: object) -> Callable[[Path], object]:
+    return lambda folder: edit(folder / TOKENIZER_CONFIG, **fields)
+
+
+def tokenizer(change: Callable[[Tokenizer], object]) -> Callable[[Path], object]:
+    def apply(folder: Path) -> None:
+        made = Tokenizer.from_file(str(folder / TOKENIZER))
+        change(made)
+        made.save(str(folder / TOKENIZER))
+
+    return apply
+
+
+def added(**fields: object) -> Callable[[Path], object]:
+    """Change the first of the added tokens."""
+
+    def apply(folder: Path) -> None:
+        content = json.loads((folder / TOKENIZER).read_text())
+        content["added_tokens"][0] |= fields
+        (folder / TOKENIZER).write_text(json.dumps(content))
+
+    return apply
+
+
+UNUSUAL = {
+    "another class": tokenizer_config(tokenizer_class="LlamaTokenizer"),
+    "no class": tokenizer_config(tokenizer_class=None),
+    "a field that is not known": tokenizer_config(split_special_tokens=True),
+    "a token that must be added": tokenizer_config(extra_special_tokens=["<|new|>"]),
+    "a name that must be added": tokenizer_config(mask_token="<mask>"),
+    "several templates": tokenizer_config(chat_template=[{"name": "default", "template": CHATML}]),
+    "tokens of old": lambda folder: (folder / "added_tokens.json").write_text('{"<|old|>": 300}'),
+    "names of old": lambda folder: (folder / "special_tokens_map.json").write_text('{"eos_token": "<pad>"}'),
+    "more templates": lambda folder: (folder / "additional_chat_templates").mkdir(),
+    "another architecture": lambda folder: edit(folder / "config.json", model_type="mistral"),
+    "texts that are cut": tokenizer(lambda made: made.enable_truncation(3)),
+    "texts that are padded": tokenizer(lambda made: made.enable_padding(length=5)),
+    "special tokens that take their space": added(rstrip=True),
+    "special tokens that are not special": added(special=False),
+}
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("change", UNUSUAL.values(), ids=UNUSUAL)
+def test_anything_unusual_is_read_by_transformers(change: Callable[[Path], object], tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    change(folder)
+    found = open_tokenizer(find_model(str(folder)))
+    assert type(found) is type(load_tokenizer(find_model(str(folder))))
+
+
+@pytest.mark.contract
+def test_a_template_in_a_file_goes_before_that_of_the_configuration(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    edit(folder / TOKENIZER_CONFIG, chat_template="{{ messages }}")
+    for expected in ("{{ messages }}", CHATML):
+        model = find_model(str(folder))
+        plain = open_tokenizer(model)
+        assert isinstance(plain, PlainTokenizer)
+        assert plain.chat_template == load_tokenizer(model).chat_template == expected
+        (folder / CHAT_TEMPLATE).write_text(CHATML)
