@@ -90,7 +90,8 @@ ObjectiveOption = Annotated[
         "--objective",
         metavar="NAME=VALUE",
         rich_help_panel=PANEL,
-        help="Of the objective: divergence, mixture, temperature, gold_share, signal, kept_tokens, kept_mass.",
+        help="Of the objective: divergence, mixture, temperature, gold_share, on_policy_share, signal, "
+        "kept_tokens, kept_mass.",
     ),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -15,6 +15,9 @@ from outcrop.training.batches import BatchPlan, Example
 from outcrop.training.engine import TrainingEngine
 
 TIMED_STEPS = 6
+Renewal = Callable[[int, Sequence[int], list[Example]], list[Example]]
+"""(step, row numbers, their examples) → the examples to take: made with the weights as they are then, and a pure
+function of them and of the step."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,21 @@ class Estimate:
 
 
 def measure(
-    engine: TrainingEngine, plan: BatchPlan, examples: Sequence[Example], evaluation_seconds: float
-) -> Estimate:
-    """Time steps spread over the first epoch, after one to warm up. Leaves weights and optimizer as they were."""
+    engine: TrainingEngine, plan: BatchPlan, examples: Sequence[Example], evaluation_seconds: float,
+    renew: Renewal | None = None,
+) -> Estimate:  # fmt: skip
+    """Time steps spread over the first epoch, after one to warm up. Leaves weights and optimizer as they were.
+
+    renew: as in training.loop.Task; its time counts.
+    """
     step_numbers = sorted({i * (plan.steps_per_epoch - 1) // (TIMED_STEPS - 1) for i in range(TIMED_STEPS)})
-    batches = [[examples[row] for row in plan.step(k)] for k in step_numbers]
+    numbers = [plan.step(k) for k in step_numbers]
+    batches = [[examples[row] for row in rows] for rows in numbers]
     engine.step(batches[0], 0, 0.0)
     seconds, losses = [], []
-    for batch in batches:
+    for k, rows, batch in zip(step_numbers, numbers, batches, strict=True):
         start = time.perf_counter()
-        losses.append(engine.step(batch, 0, 0.0).loss)
+        losses.append(engine.step(renew(k, rows, batch) if renew else batch, 0, 0.0).loss)
         seconds.append(time.perf_counter() - start)
     engine.optimizer.forget()
     return Estimate(fmean(seconds), evaluation_seconds, peak_memory_gb(), fmean(losses))

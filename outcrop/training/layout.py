@@ -27,11 +27,12 @@ of which the matrix library compiles and keeps a kernel, and softmax on the CPU 
 
 class Teaching(NamedTuple):
     """What a teacher says at each supervised token of a document, in order: tokens [m, K] and their probabilities
-    [m, K], 0 where fewer are kept; rest [m]: the mass of all other tokens."""
+    [m, K], 0 where fewer are kept; rest [m]: the mass of all other tokens; own: the student wrote these tokens."""
 
     ids: NDArray[Any]
     probabilities: NDArray[np.float32]
     rest: NDArray[np.float32]
+    own: bool = False
 
 
 class Segment(NamedTuple):
@@ -170,7 +171,8 @@ class Layout:
     """A micro-batch, flat.
 
     ids [T], positions [T]; supervised [M]: rows whose next token is a target, ascending; targets [M]; weights [M];
-    teacher: what one says at the supervised rows, if there is one.
+    teacher: what one says at the supervised rows, if there is one; own [M]: where the student wrote the targets, None
+    for nowhere.
     """
 
     ids: Tensor
@@ -180,6 +182,7 @@ class Layout:
     weights: Tensor
     attention: Attention
     teacher: TeacherRows | None = None
+    own: Tensor | None = None
 
     def to(self, device: torch.device) -> Layout:
         """The same layout with all tables on `device`."""
@@ -243,6 +246,7 @@ def lay_out(segments: Sequence[Segment], multiple: int = 1) -> Layout:
         weights=torch.from_numpy(weights[target_rows]),
         attention=Attention(tuple(spans), len(ids), prefix, max(len(s.ids) for s in segments)),
         teacher=_teacher(segments, len(target_rows)),
+        own=_own(segments),
     )
 
 
@@ -262,6 +266,13 @@ def _teacher(segments: Sequence[Segment], supervised: int) -> TeacherRows | None
         start += count
     rest = np.concatenate([teaching.rest for teaching in taught])
     return TeacherRows(torch.from_numpy(ids), torch.from_numpy(probabilities), torch.from_numpy(rest))
+
+
+def _own(segments: Sequence[Segment]) -> Tensor | None:
+    taught = [segment.teaching for segment in segments if segment.teaching is not None]
+    if not any(teaching.own for teaching in taught):
+        return None
+    return torch.from_numpy(np.repeat([teaching.own for teaching in taught], [len(each.rest) for each in taught]))
 
 
 def _padded(spans: Sequence[Span], prefix: int, total: int) -> _Padded:

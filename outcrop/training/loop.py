@@ -15,7 +15,7 @@ from outcrop.training import checkpoints
 from outcrop.training.batches import BatchPlan, Example
 from outcrop.training.checkpoints import BestWeights, Checkpoint
 from outcrop.training.engine import Prepared, StepResult, TrainingEngine
-from outcrop.training.estimate import measure, peak_memory_gb
+from outcrop.training.estimate import Renewal, measure, peak_memory_gb
 from outcrop.training.journal import Journal
 from outcrop.training.progress import Progress
 from outcrop.training.schedules import learning_rate
@@ -35,13 +35,15 @@ class Stop(NamedTuple):
 class Task:
     """What to train on. metric: "exact_match" where answers are short and closed, else None.
 
-    identity: digests of data and base; a checkpoint of another identity is refused.
+    identity: digests of data and base; a checkpoint of another identity is refused. renew: exchanges rows of a step for
+    others that only the weights of that moment can give.
     """
 
     examples: Sequence[Example]
     validation: Sequence[Example]
     metric: str | None
     identity: dict[str, str]
+    renew: Renewal | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class TrainingRun:
                 raise Diverged("The base model's own loss is not a number.", "Check its weights, or take another one.")
             self.progress.before = before
             self._note(before)
-        estimate = measure(self.engine, self.plan, self.task.examples, seconds)
+        estimate = measure(self.engine, self.plan, self.task.examples, seconds, self.task.renew)
         self.progress.watch.start = estimate.loss
         each = min(self.spec.evaluations_per_epoch, self.plan.steps_per_epoch) if self.task.validation else 0
         minutes = estimate.minutes(self._planned, math.ceil(self._planned * each / self.plan.steps_per_epoch))
@@ -167,11 +169,14 @@ class TrainingRun:
         return stop
 
     def _prepare(self, step: int) -> Prepared:
-        return self.engine.prepare([self.task.examples[row] for row in self.plan.step(step)])
+        rows = self.plan.step(step)
+        batch = [self.task.examples[row] for row in rows]
+        return self.engine.prepare(self.task.renew(step, rows, batch) if self.task.renew else batch)
 
     def _prepare_next(self) -> None:
         step = self.progress.step + 1
-        self.prepared = self._prepare(step) if step < self.progress.total else None
+        ahead = step < self.progress.total and self.task.renew is None
+        self.prepared = self._prepare(step) if ahead else None
 
     def _rate(self, step: int) -> float:
         assert self.spec.learning_rate is not None, "the loop takes a resolved spec"

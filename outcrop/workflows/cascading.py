@@ -21,7 +21,7 @@ from outcrop.generation.cascade import CascadeEngine, answer_probability, choice
 from outcrop.models.cascade import CascadeSpec, Rule, write_cascade
 from outcrop.models.loading import LoadedModel
 from outcrop.models.saving import copy_model, save_card
-from outcrop.workflows.students import Student
+from outcrop.workflows.students import Student, check_same_tokens
 from outcrop.workflows.teachers import LocalTeacher, Teacher
 
 ALWAYS = Rule(threshold=0)
@@ -144,12 +144,7 @@ def check_cascade(teacher: Teacher, students: Sequence[Student]) -> LocalTeacher
     """The teacher, if it and all students can stand in one cascade. Raises UsageError."""
     if not isinstance(teacher, LocalTeacher):
         raise UsageError("A cascade needs its teacher's weights, and this one is remote.", "Leave --cascade out.")
-    for student in students:
-        if student.new_ids is None:
-            raise UsageError(
-                f"{student.name} has another tokenizer than its teacher; a cascade needs the same.",
-                "Name another student, or leave --cascade out.",
-            )
+    check_same_tokens(students, "a cascade needs the same")
     return teacher
 
 

@@ -42,7 +42,7 @@ from outcrop.workflows.saving import save_description, save_model
 from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, Search
 from outcrop.workflows.student_training import Trained, described, quietly, train_student
-from outcrop.workflows.students import Student, from_teacher, given
+from outcrop.workflows.students import Student, check_same_tokens, from_teacher, given
 from outcrop.workflows.teacher_terms import settle_terms
 from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, longest_label, open_cache, provenance_of
 from outcrop.workflows.teaching import Taught, taught
@@ -217,6 +217,9 @@ class _Asked:
             refuse_cascade(find_model(teacher), "distillation")
             if self.instruction:
                 raise UsageError("An instruction is for remote teachers.", "Put it into --template.")
+        elif self.objective.on_policy_share:
+            wrong = "A remote teacher does not say how likely a student's own answers are."
+            raise UsageError(wrong, "Leave --objective on_policy_share out.")
         elif cut_up:
             raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
         for name in self.students:
@@ -264,8 +267,9 @@ class _Job:
         self.bill.clock.enter("training")
         self.listener({"event": "stage", "title": f"Training {found.student.name}"})
         trained = train_student(
-            found.student, learnt.course, self.spec, self.sources, objective, self.folder / RUN, self.listener
-        )
+            found.student, learnt.course, self.spec, self.sources, objective, self.folder / RUN, self.listener,
+            behind=models.teacher.name,
+        )  # fmt: skip
         self.bill.clock.enter("comparison")
         baseline = self._baseline(found.student, learnt)
         self.bill.clock.enter("proof")
@@ -291,7 +295,11 @@ class _Job:
             students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim)
         if self.cascade:
             check_cascade(teacher, students)
-        search = Search(self.target, course, self.spec, self.sources, self.objective, self.folder / RUN / SEARCH,
+        if self.objective.on_policy_share:
+            check_same_tokens(students, "answers that it writes itself are explained in the teacher's tokens")
+        # Short trainings compare students; what they write themselves would only make that slower.
+        objective = self.objective.model_copy(update={"on_policy_share": 0.0})
+        search = Search(self.target, course, self.spec, self.sources, objective, self.folder / RUN / SEARCH,
                         self.listener)  # fmt: skip
         prompts = [lesson.answered for lesson in course.validation]
         return search.find(students, teacher, prompts, learnt.typical_tokens, longest)

@@ -42,7 +42,7 @@ from outcrop.workflows.teachers import RemoteTeacher
 from outcrop.workflows.teaching import Taught
 from outcrop.workflows.test_set import is_sealed, opened
 
-RACED_PROMPTS = 40
+RACED_PROMPTS, RACED_IN_CASCADE = 40, 200
 NOTHING_LEARNT = 0.01
 """A distance to the teacher that fell by less than this share of itself is none that was learnt, unless it is small."""
 NEAR = 0.02
@@ -113,7 +113,9 @@ class _Speeds(NamedTuple):
 def _raced(columns: Columns, rows: TestRows, seed: int, listener: Listener) -> _Speeds:
     """Teacher and student in turns; of a remote teacher the times that its answers to these prompts took."""
     student, made = columns.load_made(), columns.made
-    records, tokens = rows.records[:RACED_PROMPTS], longest_answer(student, rows)
+    # What a cascade's teacher answers comes last: with few prompts its small batch would be most of the time.
+    count = RACED_PROMPTS if columns.behind is None else RACED_IN_CASCADE
+    records, tokens = rows.records[:count], longest_answer(student, rows)
     if isinstance(columns.teacher, RemoteTeacher):
         own = race({made: student}, records, tokens, listener)[made]
         theirs = columns.teacher.speed(records, columns.longest)
@@ -193,7 +195,10 @@ def _method(objective: DistillationSpec | None) -> str:
     kept = (
         f"{objective.kept_tokens} draws" if objective.signal == "sampled" else f"up to {objective.kept_tokens} tokens"
     )
-    return f"by distributions: {share} ({kept} kept, temperature {objective.temperature:g}), the rest cross-entropy"
+    found = f"by distributions: {share} ({kept} kept, temperature {objective.temperature:g}), the rest cross-entropy"
+    if not objective.on_policy_share:
+        return found
+    return f"{found}; {objective.on_policy_share:.0%} of the answers are the student's own"
 
 
 def _distance_name(objective: DistillationSpec | None) -> str:

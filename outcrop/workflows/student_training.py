@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from outcrop.core.events import Event, Listener
-from outcrop.models.loading import LoadedModel
+from outcrop.models.loading import LoadedModel, load_model
 from outcrop.training.batches import Example
 from outcrop.training.distillation.objective import Distillation, mean_divergence
 from outcrop.training.distillation.spec import DistillationSpec
@@ -16,6 +16,8 @@ from outcrop.training.engine import TrainingEngine
 from outcrop.training.loop import Outcome, Task, TrainingRun
 from outcrop.training.scoring import score_rows, summarise
 from outcrop.training.spec import TrainingSpec
+from outcrop.training.trunk import Trunk
+from outcrop.workflows.on_policy import OwnAnswers
 from outcrop.workflows.resolving import ResolvedSpec, resolve
 from outcrop.workflows.students import Lesson, Student, examples_of
 
@@ -48,9 +50,10 @@ class Trained(NamedTuple):
 
 def train_student(
     student: Student, course: Course, spec: TrainingSpec, sources: Mapping[str, str],
-    objective: DistillationSpec | None, folder: Path, listener: Listener,
+    objective: DistillationSpec | None, folder: Path, listener: Listener, behind: str | None = None,
 ) -> Trained:  # fmt: skip
-    """Train in `folder`, or go on there. objective: None for cross-entropy with the answers."""
+    """Train in `folder`, or go on there. objective: None for cross-entropy with the answers; behind: the teacher's
+    name, where the objective has a share of the student's own answers."""
     loaded = student.make()
     folder.mkdir(parents=True, exist_ok=True)
     train = examples_of(student, loaded, _spoken(course.train, objective))
@@ -62,9 +65,16 @@ def train_student(
     before = distance(engine, watched, objective)
     told = objective.model_dump() if objective else {}
     identity = {**course.identity, "student": student.name, "objective": str(told)}
-    outcome = TrainingRun(
-        engine, Task(train, validation, course.metric, identity), resolved.spec, folder, listener
-    ).run()
+    renew = None
+    if objective and objective.on_policy_share and behind is not None:
+        longest = max(int((segment.weights != 0).sum()) for (segment,) in train)
+        records = [lesson.answered for lesson in course.train]
+        teacher = Trunk(load_model(behind).model)
+        renew = OwnAnswers(
+            student, student.make(), engine, teacher, records, objective, longest, resolved.spec.seed
+        )  # fmt: skip
+    task = Task(train, validation, course.metric, identity, renew)
+    outcome = TrainingRun(engine, task, resolved.spec, folder, listener).run()
     return Trained(loaded, engine, resolved, outcome, (before, distance(engine, watched, objective)))
 
 

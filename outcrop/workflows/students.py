@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from outcrop.core.errors import ModelError
+from outcrop.core.errors import ModelError, UsageError
 from outcrop.data.records import Record, answer_text
 from outcrop.models.cutting import CutSpec, cut, measure_importance
 from outcrop.models.loading import LoadedModel, load_model
@@ -63,6 +63,15 @@ def given(name: str, teacher: LoadedModel | None, sample: Sequence[Record]) -> S
     )
     new_ids = range(len(theirs)) if alike else None
     return Student(name, lambda: load_model(name), new_ids, name)
+
+
+def check_same_tokens(students: Sequence[Student], why: str) -> None:
+    """Raise UsageError for students with a tokenizer of their own."""
+    for student in students:
+        if student.new_ids is None:
+            raise UsageError(
+                f"{student.name} has another tokenizer than its teacher; {why}.", "Name another student, or none."
+            )
 
 
 def from_teacher(teacher: LoadedModel, records: Sequence[Record], *, trimmed: bool) -> list[Student]:

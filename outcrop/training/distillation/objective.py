@@ -20,7 +20,11 @@ from outcrop.training.trunk import Trunk
 
 @dataclass(frozen=True)
 class Distillation:
-    """A share of cross-entropy with the answer, and the divergence from the teacher; for rows with a teacher only."""
+    """A share of cross-entropy with the answer, and the divergence from the teacher; for rows with a teacher only.
+
+    Where the student wrote the answer itself, reverse KL alone (Agarwal et al. 2024, arXiv 2306.13649, alg. 1): its
+    gradient is taken with the draws as they are, not through the drawing.
+    """
 
     spec: DistillationSpec
 
@@ -28,7 +32,17 @@ class Distillation:
         """See training.objective.Objective."""
         assert layout.teacher is not None, "rows without a teacher"
         weights = layout.weights / total_weight
-        loss = LinearDistillation.apply(hidden, head, layout.targets, weights, layout.teacher, self.spec)
+        if layout.own is None:
+            loss = LinearDistillation.apply(hidden, head, layout.targets, weights, layout.teacher, self.spec)
+            return Loss(loss, loss)
+        loss = hidden.new_zeros(())
+        for spec, chosen in ((self.spec, ~layout.own), (self.spec.on_own_answers, layout.own)):
+            rows = chosen.nonzero()[:, 0]
+            if len(rows):
+                said = TeacherRows(*(tensor[rows] for tensor in layout.teacher))
+                loss = loss + LinearDistillation.apply(
+                    hidden[rows], head, layout.targets[rows], weights[rows], said, spec
+                )
         return Loss(loss, loss)
 
 

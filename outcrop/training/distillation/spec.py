@@ -40,6 +40,14 @@ class DistillationSpec(Spec):
         ge=0,
         le=1,
     )
+    on_policy_share: float = parameter(
+        0.0,
+        "share of a step's rows whose answer the student draws itself, at temperature 1; the teacher says how likely "
+        "every token of it was, and reverse_kl alone is minimised there",
+        ge=0,
+        le=1,
+        source="Agarwal et al. 2024, arXiv 2306.13649, alg. 1; Gu et al. 2024, arXiv 2306.08543",
+    )
     signal: Literal["top", "sampled"] = parameter(
         "top",
         "what is kept of the teacher's distribution: its likeliest tokens and the mass of all others, or draws from it",
@@ -47,6 +55,11 @@ class DistillationSpec(Spec):
     )
     kept_tokens: int = parameter(64, "tokens kept at a place, at most; draws, for sampled", unit="tokens", ge=1, le=256)
     kept_mass: float = parameter(0.999, "tokens are kept until they have this share of the probability", gt=0, le=1)
+
+    @property
+    def on_own_answers(self) -> Self:
+        """For answers that the student drew itself: they are no gold, and draws from the teacher would be biased."""
+        return self.model_copy(update={"divergence": "reverse_kl", "gold_share": 0.0, "signal": "top"})
 
     def resolved(self, *, own_answers: bool) -> Self:
         """With nothing left open. own_answers: the data brings answers, which know more than the teacher."""

@@ -84,6 +84,40 @@ def test_micro_batches_add_up(divergence: str) -> None:
     torch.testing.assert_close(whole.flat.grad, pieces.flat.grad, rtol=1e-4, atol=1e-6)
 
 
+def test_own_answers_have_the_gradient_of_reverse_kl() -> None:
+    """Beside autograd over the whole vocabulary, document by document: half of the rows are the student's own."""
+    chosen = DistillationSpec(gold_share=0.3, kept_tokens=256, kept_mass=1.0)
+    segments = [
+        segment._replace(ids=segment.ids % 180 + 4) for segment in documents(LENGTHS, prefix=4)
+    ]  # fewer tokens than are kept, so that the distribution is whole
+    said = teach(Trunk(tiny_model(1, vocab_size=200)), segments, chosen, 40, seed=0)
+    batch: list[Example] = [
+        (segment._replace(teaching=teaching._replace(own=bool(number % 2))),)
+        for number, (segment, teaching) in enumerate(zip(segments, said, strict=True))
+    ]
+    model, teacher = tiny_model(vocab_size=200), tiny_model(1, vocab_size=200)
+    total = sum(float(segment.weights[1:].sum()) for segment in segments)
+    expected = torch.zeros(())
+    for number, segment in enumerate(segments):
+        ids = torch.from_numpy(segment.ids.astype(np.int64))
+        rows = np.flatnonzero(segment.weights)
+        log_q = model(input_ids=ids[None]).logits[0][rows - 1].log_softmax(-1)
+        with torch.no_grad():
+            log_p = teacher(input_ids=ids[None]).logits[0][rows - 1].log_softmax(-1)
+        if number % 2:
+            loss = (log_q.exp() * (log_q - log_p)).sum(-1)
+        else:
+            loss = 0.7 * (log_p.exp() * (log_p - log_q)).sum(-1) - 0.3 * log_q[range(len(rows)), ids[rows]]
+        expected = expected + loss.sum() / total
+    expected.backward()
+    student = TrainingEngine(tiny_model(vocab_size=200), spec(micro_batch_tokens=30), torch.float32,
+                             Distillation(chosen))  # fmt: skip
+    assert student.gradient(batch, 0)[0] == pytest.approx(float(expected.detach()), rel=1e-5)
+    plain = {name: parameter.grad for name, parameter in model.named_parameters()}
+    for name, slot in student.flat.slots.items():
+        torch.testing.assert_close(slot.of(student.flat.grad), plain[name], rtol=1e-3, atol=1e-6)
+
+
 def test_a_student_that_is_its_teacher_has_nothing_to_learn() -> None:
     chosen = DistillationSpec(gold_share=0, kept_tokens=256, kept_mass=1.0)
     student = engine(chosen)
