@@ -124,8 +124,8 @@ RemoteOption = Annotated[
         "--remote",
         metavar="NAME=VALUE",
         rich_help_panel=PANEL,
-        help="Of a remote teacher: together, per_minute, tries, timeout_s, temperature, input_price, output_price, "
-        "spend_cap.",
+        help="Of a remote teacher: together, per_minute, tries, timeout_s, temperature, top_logprobs, "
+        "input_price, output_price, spend_cap.",
     ),
 ]
 

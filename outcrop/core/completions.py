@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 FinishReason = Literal["stop", "length"]
 ConstraintKind = Literal["json_schema", "regex", "choice"]
@@ -99,6 +99,15 @@ class Score:
     logprob: float
     tokens: int
     token_logprobs: tuple[float, ...]
+
+
+class ToldToken(NamedTuple):
+    """A token of an answer as an endpoint tells it: its bytes, its natural log-probability, and the likeliest tokens at
+    its place, which it may be one of."""
+
+    piece: bytes
+    logprob: float
+    likeliest: tuple[tuple[bytes, float], ...]
 
 
 class Generator(Protocol):

@@ -21,11 +21,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from outcrop.core import settings as environment
+from outcrop.core.completions import ToldToken
 from outcrop.core.errors import JobFailed, Unavailable, UsageError
 from outcrop.core.spec import Spec, parameter
 from outcrop.data.records import Message
 
 SCHEMES = ("openai", "bedrock")
+WRONG_FIELDS = (400, 422)
+"""Answers to requests with a field that an endpoint does not know."""
 TRY_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 LONGEST_PAUSE_S = 60.0
 CHARACTERS_PER_TOKEN = 4
@@ -42,6 +45,10 @@ class RemoteSpec(Spec):
     temperature: float = parameter(0.0, "of the answers", ge=0, le=2)
     input_price: float | None = parameter(None, "of a million tokens read", unit="USD", ge=0)
     output_price: float | None = parameter(None, "of a million tokens written", unit="USD", ge=0)
+    top_logprobs: int = parameter(
+        20, "likeliest tokens asked for at every place of an answer, where the endpoint can tell them; 0 for none",
+        ge=0, le=20,
+    )  # fmt: skip
     spend_cap: float | None = parameter(None, "what may be spent in one run, at most", unit="USD", gt=0)
 
     def cost(self, input_tokens: float, output_tokens: float) -> float:
@@ -50,13 +57,36 @@ class RemoteSpec(Spec):
 
 
 class Answer(NamedTuple):
-    """finished: it ended by itself; seconds: from the request to the answer, network and retries included."""
+    """finished: it ended by itself; seconds: from the request to the answer, network and retries included; told: its
+    tokens and the likeliest others, where the endpoint tells them."""
 
     text: str
     finished: bool
     input_tokens: int
     output_tokens: int
     seconds: float
+    told: tuple[ToldToken, ...] = ()
+
+    def pack(self) -> bytes:
+        """As JSON; bytes of tokens are written as Latin-1."""
+        plain = self._asdict()
+        del plain["told"]
+        if self.told:
+            plain["told"] = [
+                [_latin(each.piece), each.logprob, [[_latin(piece), logprob] for piece, logprob in each.likeliest]]
+                for each in self.told
+            ]
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def unpack(cls, content: bytes) -> Answer:
+        """The answer that was packed."""
+        plain = json.loads(content)
+        told = tuple(
+            ToldToken(piece.encode("latin-1"), logprob, tuple((p.encode("latin-1"), lp) for p, lp in likeliest))
+            for piece, logprob, likeliest in plain.pop("told", ())
+        )
+        return cls(**plain, told=told)
 
 
 @dataclass(frozen=True)
@@ -84,13 +114,18 @@ def is_remote(name: str) -> bool:
     return name.partition(":")[0] in SCHEMES
 
 
+class _Refused(Exception):
+    """The endpoint takes no request for log-probabilities, or not this request."""
+
+
 class RemoteChat:
-    """A remote model that answers conversations; for any number of threads. spent: USD so far."""
+    """A remote model that answers conversations; for any number of threads. spent: USD so far; silence: why it tells no
+    log-probabilities, empty where it may."""
 
     def __init__(self, name: str, spec: RemoteSpec | None = None, *, send: Callable[..., bytes] | None = None) -> None:
         """Raises UsageError where the name, the key or, for a budget, a price is missing."""
         self.model, self.spec = RemoteModel.parse(name), spec or RemoteSpec()
-        self.spent = 0.0
+        self.spent, self.silence = 0.0, _silence(self.model, self.spec)
         self._send = send or _send
         self._authorise = _openai_headers if self.model.provider == "openai" else _bedrock_headers()
         self._lock, self._starts = threading.Lock(), 0.0
@@ -138,7 +173,18 @@ class RemoteChat:
             task.result()
 
     def _ask_one(self, turns: Sequence[Message], max_tokens: int) -> Answer:
-        path, body = self._request(turns, max_tokens)
+        """An endpoint that refuses to tell log-probabilities is asked without, from then on."""
+        if self.silence:
+            return self._sent(turns, max_tokens, 0)
+        try:
+            return self._sent(turns, max_tokens, self.spec.top_logprobs)
+        except _Refused as error:
+            answer = self._sent(turns, max_tokens, 0)
+            self.silence = f"its endpoint refused to tell log-probabilities ({error})"
+            return answer
+
+    def _sent(self, turns: Sequence[Message], max_tokens: int, top: int) -> Answer:
+        path, body = self._request(turns, max_tokens, top)
         start = time.perf_counter()
         for attempt in range(self.spec.tries):
             self._wait_for_turn()
@@ -149,6 +195,8 @@ class RemoteChat:
             except urllib.error.HTTPError as error:
                 pause = _pause(attempt, error.headers.get("Retry-After") if error.headers else None)
                 reason = f"{error.code} {_reason(error)}"
+                if top and error.code in WRONG_FIELDS:
+                    raise _Refused(reason) from None
                 if error.code not in TRY_AGAIN:
                     raise JobFailed(f"{self.model.url} refused a request: {reason}", _remedy(error.code)) from None
             except (OSError, json.JSONDecodeError) as error:
@@ -173,11 +221,12 @@ class RemoteChat:
         if pause:
             time.sleep(pause)
 
-    def _request(self, turns: Sequence[Message], max_tokens: int) -> tuple[str, bytes]:
+    def _request(self, turns: Sequence[Message], max_tokens: int, top: int) -> tuple[str, bytes]:
         temperature = self.spec.temperature
         if self.model.provider == "openai":
             said = [{"role": turn.role, "content": turn.content} for turn in turns]
-            body = {"model": self.model.model, "messages": said, "max_tokens": max_tokens, "temperature": temperature}
+            body = {"model": self.model.model, "messages": said, "max_tokens": max_tokens, "temperature": temperature,
+                    **({"logprobs": True, "top_logprobs": top} if top else {})}  # fmt: skip
             return "/chat/completions", json.dumps(body).encode()
         parts = [{"role": t.role, "content": [{"text": t.content}]} for t in turns if t.role != "system"]
         converse: dict[str, Any] = {
@@ -193,13 +242,43 @@ class RemoteChat:
             if self.model.provider == "openai":
                 choice = content["choices"][0]
                 text, finished = choice["message"]["content"] or "", choice["finish_reason"] == "stop"
-                return Answer(text, finished, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0), seconds)
+                told = _told(choice.get("logprobs"))
+                read, written = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+                return Answer(text, finished, read, written, seconds, told)
             text = "".join(part.get("text", "") for part in content["output"]["message"]["content"])
             finished = content["stopReason"] in ("end_turn", "stop_sequence")
             return Answer(text, finished, usage.get("inputTokens", 0), usage.get("outputTokens", 0), seconds)
         except (KeyError, IndexError, TypeError, AttributeError):
             shown = json.dumps(content)[:200]
             raise JobFailed(f"{self.model.url} answered in another form: {shown}", "Check the URL.") from None
+
+
+def _silence(model: RemoteModel, spec: RemoteSpec) -> str:
+    """Why no log-probabilities are asked for."""
+    if model.provider == "bedrock":
+        return "Bedrock's Converse tells no log-probabilities"
+    return "" if spec.top_logprobs else "none of its log-probabilities are asked for (top_logprobs=0)"
+
+
+def _told(logprobs: Any) -> tuple[ToldToken, ...]:
+    """The tokens of a choice; none where the endpoint tells them in another form, or not at all."""
+    try:
+        return tuple(
+            ToldToken(_piece(each), float(each["logprob"]),
+                      tuple((_piece(other), float(other["logprob"])) for other in each["top_logprobs"]))
+            for each in logprobs["content"]
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _piece(token: Mapping[str, Any]) -> bytes:
+    """A token's bytes; its text stands for them where an endpoint does not tell them."""
+    return bytes(token["bytes"]) if token.get("bytes") is not None else str(token["token"]).encode()
+
+
+def _latin(piece: bytes) -> str:
+    return piece.decode("latin-1")
 
 
 def _send(url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:

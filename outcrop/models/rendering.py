@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from outcrop.core.errors import DataError, ModelError
 from outcrop.core.spec import Spec, parameter
 from outcrop.data.records import NOWHERE, Conversation, Message, Origin, Pair, Record, Text, parts
 from outcrop.models import chat_template
+from outcrop.models.token_bytes import token_bytes
 
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
@@ -162,6 +164,15 @@ class Renderer:
             texts.append(after[len(before) :])
             start, clean = clean, end
         return texts
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for, alone and whole; those of its text where the tokenizer hides them."""
+        known = self._bytes[token] if token < len(self._bytes) else None
+        return self.token_texts([token])[0].encode() if known is None else known
+
+    @cached_property
+    def _bytes(self) -> list[bytes | None]:
+        return token_bytes(self.tokenizer)
 
     def _pieces(self, record: Record) -> Iterator[tuple[list[int], float]]:
         if isinstance(record, Conversation):

@@ -19,6 +19,7 @@ from torch import nn
 from outcrop.core.errors import ModelError
 from outcrop.models.loading import LoadedModel
 from outcrop.models.rendering import Renderer
+from outcrop.models.token_bytes import is_byte
 
 KINDS = ("BPE",)
 LONGEST_CHARACTER = 1
@@ -68,7 +69,7 @@ def _needed(described: dict[str, Any], seen: set[int], stop_ids: Sequence[int]) 
     for left, right in _merges(model):
         parts.setdefault(left + right, set()).update((left, right))
     added = {token["id"] for token in described["added_tokens"]}
-    single = {token for name, token in vocabulary.items() if len(name) <= LONGEST_CHARACTER or _is_byte(name)}
+    single = {token for name, token in vocabulary.items() if len(name) <= LONGEST_CHARACTER or is_byte(name)}
     wanted = {names[token] for token in seen | single if token in names}
     pending = list(wanted)
     while pending:
@@ -140,8 +141,3 @@ def _sliced(model: Any, kept: Sequence[int], tokenizer: Any, stop_ids: Sequence[
 
 def _is_table(model: Any, module: nn.Module) -> bool:
     return module is model.get_input_embeddings() or module is model.get_output_embeddings()
-
-
-def _is_byte(name: str) -> bool:
-    """Whether this is the fallback token of a byte: <0x0A>."""
-    return len(name) == 6 and name.startswith("<0x") and name.endswith(">")

@@ -289,7 +289,8 @@ class _Job:
     def _search(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> Found:
         teacher, course = models.teacher, learnt.course
         sample = [lesson.answered for lesson in course.train[:PROBED_ROWS]]
-        students = [given(loaded.folder.name, teacher.loaded, sample) for loaded in models.named]
+        known = models.reader if learnt.has_word else None  # whose tokens the teacher's word is in
+        students = [given(loaded.folder.name, known, sample) for loaded in models.named]
         if cut_up and teacher.loaded is not None:
             self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
             students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim)

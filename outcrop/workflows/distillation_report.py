@@ -76,7 +76,7 @@ def prove(
     speeds = _raced(columns, rows, seed, listener)
     before, after = trained.distance
     facts = DistillationFacts(
-        target=target, method=_method(objective), teacher=columns.teacher.name, student=found.student.name,
+        target=target, method=_method(objective, learnt.why), teacher=columns.teacher.name, student=found.student.name,
         candidates=tuple(_with_final_quality(found, trained, learnt)),
         proof=_proof(answered, result, target, columns.made, seed),
         latency=speeds.latency, throughput=speeds.throughput, speeds=speeds.medians, divergence=trained.distance,
@@ -185,11 +185,10 @@ def _with_final_quality(found: Found, trained: Trained, learnt: Taught) -> list[
     ])  # fmt: skip
 
 
-def _method(objective: DistillationSpec | None) -> str:
+def _method(objective: DistillationSpec | None, why: str) -> str:
     if objective is None:
-        return (
-            "by sequences: plain tuning on the teacher's answers, because student and teacher do not share a tokenizer"
-        )
+        why = why or "student and teacher do not share a tokenizer"
+        return f"by sequences: plain tuning on the teacher's answers, because {why}"
     assert objective.gold_share is not None, "the spec is resolved before training"
     share = f"{1 - objective.gold_share:.0%} {objective.divergence.replace('_', ' ')} to the teacher's distribution"
     kept = (

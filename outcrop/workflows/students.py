@@ -50,15 +50,17 @@ class Lesson(NamedTuple):
     teaching: Teaching | None
 
 
-def given(name: str, teacher: LoadedModel | None, sample: Sequence[Record]) -> Student:
-    """A student that the user names; teacher: None where it is remote. Its tokenizer is the teacher's if it has the
-    same tokens, and makes the same of the sample's rows, which probes more than sizes would."""
-    if teacher is None:
+def given(name: str, reader: LoadedModel | None, sample: Sequence[Record]) -> Student:
+    """A student that the user names. reader: in whose tokens the teacher's word is, None where there is none. The
+    tokenizer is its own if it has the same tokens, and makes the same of the sample's rows, which probes more than
+    sizes would.
+    """
+    if reader is None:
         return Student(name, lambda: load_model(name), None, name)
     loaded = load_model(name)
-    own, theirs = loaded.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
+    own, theirs = loaded.tokenizer.get_vocab(), reader.tokenizer.get_vocab()
     alike = own == theirs and all(
-        loaded.renderer.answer(record, answer_text(record)) == teacher.renderer.answer(record, answer_text(record))
+        loaded.renderer.answer(record, answer_text(record)) == reader.renderer.answer(record, answer_text(record))
         for record in sample
     )
     new_ids = range(len(theirs)) if alike else None
@@ -116,7 +118,7 @@ def examples_of(student: Student, loaded: LoadedModel, lessons: Sequence[Lesson]
             if not np.array_equal(numbers[lesson.answer_ids], ids[weights != 0]):
                 raise ModelError(
                     f"{student.name} and its teacher tokenise an answer differently.",
-                    "Learn from answers alone: --signal answers.", str(lesson.answered.origin),
+                    "Take another student, or leave the row out.", str(lesson.answered.origin),
                 )  # fmt: skip
             teaching = in_students_ids(teaching, numbers)
         examples.append((Segment(ids, weights, teaching),))

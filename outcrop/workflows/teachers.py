@@ -133,7 +133,8 @@ class LocalTeacher:
 
 
 class RemoteTeacher:
-    """A model behind an endpoint. It gives answers alone; each is kept the moment it is there, for it was paid for.
+    """A model behind an endpoint. It gives answers, and some give the likeliest tokens at every place of them; each
+    answer is kept the moment it is there, for it was paid for.
 
     instruction: a system message for the teacher, which students never see: they learn to do without it. terms: what
     was said of them, for students' cards.
@@ -149,6 +150,8 @@ class RemoteTeacher:
         self.asked, self.cached, self.terms = 0, 0, dict(terms)
         self._chat, self._cache, self._listener, self._instruction = chat, cache, listener, instruction
         self._prices: dict[str, float | None] = {}
+        self._heard: dict[str, Answer] = {}
+        self._told = {} if chat.silence else {"top": chat.spec.top_logprobs}
 
     def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
         """An answer to each record's prompt; None for one that did not end, or is no label where there are labels."""
@@ -158,11 +161,8 @@ class RemoteTeacher:
     def replies(self, records: Sequence[Record], longest: int) -> list[Answer]:
         """What it answered to each record, with tokens and seconds. Raises as RemoteChat does."""
         asked = [self._turns(record) for record in records]
-        told = {"tokens": longest, "temperature": self._chat.spec.temperature}
-        keys = [
-            key_of(kind="reply", teacher=self.identity, turns=[[turn.role, turn.content] for turn in turns], **told)
-            for turns in asked
-        ]
+        told = {"tokens": longest, "temperature": self._chat.spec.temperature, **self._told}
+        keys = [key_of(kind="reply", teacher=self.identity, turns=_plain(turns), **told) for turns in asked]
         found = self._cache.get(keys)
         first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in found}
         missing = sorted(first.values())
@@ -171,16 +171,28 @@ class RemoteTeacher:
             self._tell_cost([asked[row] for row in missing], longest)
 
         def keep(number: int, answer: Answer) -> None:
-            content = json.dumps(answer._asdict(), ensure_ascii=False).encode()
+            content = answer.pack()
             found[keys[missing[number]]] = content
             self._cache.put({keys[missing[number]]: content}, kind="reply", teacher=self.identity)
             done = len(keys) - len(missing) + sum(keys[row] in found for row in missing)
             self._listener({"event": "progress", "title": "Teacher answers", "done": done, "total": len(keys)})
 
         self._chat.ask([asked[row] for row in missing], longest, keep)
-        replies = [Answer(**json.loads(found[key])) for key in keys]
+        replies = [Answer.unpack(found[key]) for key in keys]
+        self._heard.update((key_of(turns=_plain(t)), reply) for t, reply in zip(asked, replies, strict=True))
         self._prices.update((key, self._usd(reply)) for key, reply in zip(keys, replies, strict=True))
         return replies
+
+    def heard(self, record: Record) -> Answer | None:
+        """What it answered to this record's prompt in this run, if it was asked."""
+        return self._heard.get(key_of(turns=_plain(self._turns(record))))
+
+    @property
+    def silence(self) -> str:
+        """Why it told nothing but its answers; empty where it did tell more."""
+        if any(answer.told for answer in self._heard.values()):
+            return ""
+        return self._chat.silence or "its endpoint tells no log-probabilities"
 
     @property
     def answers_usd(self) -> float | None:
@@ -225,6 +237,10 @@ class RemoteTeacher:
 
 
 Teacher = LocalTeacher | RemoteTeacher
+
+
+def _plain(turns: Sequence[Message]) -> list[list[str]]:
+    return [[turn.role, turn.content] for turn in turns]
 
 
 def provenance_of(teacher: Teacher) -> dict[str, Any]:

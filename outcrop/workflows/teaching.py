@@ -16,10 +16,11 @@ from outcrop.data.records import Pair, Record, answer_text
 from outcrop.models.rendering import Renderer
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.layout import Segment, Teaching
+from outcrop.workflows.hearing import Ear, listen
 from outcrop.workflows.lessons import Lessons
 from outcrop.workflows.student_training import WATCHED_LESSONS, Course
 from outcrop.workflows.students import Lesson
-from outcrop.workflows.teachers import LocalTeacher, Teacher
+from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher
 
 SHORT_ANSWER_TOKENS = 32
 
@@ -28,7 +29,8 @@ SHORT_ANSWER_TOKENS = 32
 class Taught:
     """course: what students learn; gold: the same rows with their own answers, None where they have none; references:
     the test rows with the answers they are scored by; typical_tokens: of an answer; label_rows: each label as an
-    answer, so that a trimmed vocabulary can write it; provenance: whose answers, how many; notes for the report."""
+    answer, so that a trimmed vocabulary can write it; provenance: whose answers, how many; notes for the report;
+    has_word: whether lessons hold the teacher's word on each token, and if not, `why`."""
 
     lessons: Lessons
     course: Course
@@ -38,6 +40,8 @@ class Taught:
     label_rows: list[Record]
     provenance: dict[str, Any]
     notes: tuple[str, ...]
+    has_word: bool
+    why: str
 
     @property
     def texts(self) -> list[Record]:
@@ -76,12 +80,17 @@ def taught(
         notes.append("Test rows have no answers of their own: scores are agreement with the teacher's.")
     if isinstance(teacher, LocalTeacher):
         listener({"event": "stage", "title": "The teacher says how likely other words were"})
+    ear, why = None, ""
+    if isinstance(teacher, RemoteTeacher):
+        ear, why, sentence = listen(teacher, renderer, train, lessons.labels, objective)
+        notes.append(sentence)
+        listener({"event": "stage", "title": sentence.rstrip(".")})
     lengths = [len(renderer.answer(record, answer_text(record))) for record in train]
     metric = "exact_match" if median(lengths) <= SHORT_ANSWER_TOKENS else None
     identity = {**lessons.digests, "teacher": teacher.identity, "relabel": str(relabel)}
     course = Course(
-        explained(teacher, renderer, train, objective, seed), explained(teacher, renderer, validation, None, seed),
-        explained(teacher, renderer, watched, objective, seed), metric, identity,
+        explained(teacher, renderer, train, objective, seed, ear), explained(teacher, renderer, validation, None, seed),
+        explained(teacher, renderer, watched, objective, seed, ear), metric, identity,
     )  # fmt: skip
     teacher.close()
     gold = None
@@ -93,6 +102,7 @@ def taught(
     return Taught(
         replace(lessons, notes=tuple(notes)), course, gold, references, max(1, round(median(lengths))),
         [Pair("a", label) for label in labels], provenance, tuple(notes),
+        isinstance(teacher, LocalTeacher) or ear is not None, why,
     )  # fmt: skip
 
 
@@ -113,14 +123,20 @@ def _answered(
 
 
 def explained(
-    teacher: Teacher, renderer: Renderer, records: Sequence[Record], objective: DistillationSpec | None, seed: int
-) -> list[Lesson]:
-    """The records as lessons, with the teacher's word where there is an objective that needs it and it can say it."""
+    teacher: Teacher, renderer: Renderer, records: Sequence[Record], objective: DistillationSpec | None, seed: int,
+    ear: Ear | None = None,
+) -> list[Lesson]:  # fmt: skip
+    """The records as lessons, with the teacher's word where there is an objective that needs it and it can say it.
+
+    ear: for what a remote teacher told.
+    """
     rows = [renderer.render(record) for record in records]
     segments = [Segment(np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)) for row in rows]
     said: Sequence[Teaching | None] = [None] * len(records)
     if objective is not None and isinstance(teacher, LocalTeacher):
         said = teacher.teachings(segments, objective, seed)
+    elif objective is not None and ear is not None:
+        said = ear.teachings(records, [segment.ids[segment.weights != 0].tolist() for segment in segments])
     return [
         Lesson(record, segment.ids[segment.weights != 0], teaching)
         for record, segment, teaching in zip(records, segments, said, strict=True)

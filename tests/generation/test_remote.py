@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from email.message import Message as Headers
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
+from outcrop.core.completions import ToldToken
 from outcrop.core.errors import JobFailed, Unavailable, UsageError
 from outcrop.data.records import Message
 from outcrop.generation import remote
@@ -125,6 +129,64 @@ def test_the_cap_is_kept_before_and_while_asking(endpoint: Endpoint) -> None:
         RemoteChat(endpoint.name, RemoteSpec(spend_cap=1))
 
 
+TOLD = {"token": " fee", "bytes": [32, 102, 101, 101], "logprob": -0.25,
+        "top_logprobs": [{"token": " fee", "bytes": [32, 102, 101, 101], "logprob": -0.25},
+                         {"token": "\u00e9", "bytes": None, "logprob": -2}]}  # fmt: skip
+
+
+def speaking(logprobs: Any, refuses: bool = False) -> tuple[RemoteChat, list[dict[str, Any]]]:
+    """An endpoint that tells this of its tokens, or refuses to be asked, and the requests that it got."""
+    seen: list[dict[str, Any]] = []
+
+    def send(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> bytes:
+        seen.append(json.loads(body))
+        if refuses and "logprobs" in seen[-1]:
+            raise HTTPError(url, 400, "Bad Request", Headers(), io.BytesIO(b"unknown field logprobs"))
+        choice = {"message": {"content": " fee"}, "finish_reason": "stop", "logprobs": logprobs}
+        return json.dumps({"choices": [choice]}).encode()
+
+    return RemoteChat("openai:gpt@https://host/v1", RemoteSpec(together=1, tries=1, top_logprobs=5), send=send), seen
+
+
+def test_the_likeliest_tokens_are_asked_for_and_come_back_from_bytes() -> None:
+    chat, seen = speaking({"content": [TOLD]})
+    answer = ask(chat, "a")[0]
+    assert (seen[0]["logprobs"], seen[0]["top_logprobs"]) == (True, 5)
+    assert answer.told == (ToldToken(b" fee", -0.25, ((b" fee", -0.25), (b"\xc3\xa9", -2.0))),)
+    assert Answer.unpack(answer.pack()) == answer
+    assert chat.silence == ""
+
+
+@pytest.mark.parametrize("form", [None, {"content": None}, {"tokens": ["a"]}, {"content": [{"token": "a"}]}])
+def test_what_is_told_in_another_form_is_nothing(form: Any) -> None:
+    answer = ask(speaking(form)[0], "a")[0]
+    assert (answer.text, answer.told) == (" fee", ())
+    assert Answer.unpack(answer.pack()) == answer
+
+
+def test_an_endpoint_that_refuses_to_tell_is_asked_without() -> None:
+    chat, seen = speaking(None, refuses=True)
+    assert len(ask(chat, "a", "b")) == 2
+    assert ["logprobs" in body for body in seen] == [True, False, False]
+    assert "refused to tell log-probabilities (400 unknown field logprobs)" in chat.silence
+
+
+def test_a_request_that_is_wrong_in_another_way_is_refused_as_before(endpoint: Endpoint) -> None:
+    endpoint.failures, endpoint.code = 2, 400
+    chat = RemoteChat(endpoint.name, RemoteSpec(together=1))
+    with pytest.raises(JobFailed, match="refused a request: 400"):
+        ask(chat, "a")
+    assert chat.silence == ""
+    assert "top_logprobs" not in ask_without(endpoint)
+
+
+def ask_without(endpoint: Endpoint) -> dict[str, Any]:
+    chat = RemoteChat(endpoint.name, RemoteSpec(top_logprobs=0))
+    ask(chat, "b")
+    assert "top_logprobs=0" in chat.silence
+    return endpoint.requests[-1]
+
+
 def test_the_rate_is_kept(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(remote.time, "sleep", pauses.append)
@@ -162,6 +224,7 @@ def test_bedrock_speaks_converse_with_its_own_key(monkeypatch: pytest.MonkeyPatc
     chat.ask([[Message("system", "Be brief."), Message("user", "well?")]], 9, kept.__setitem__)
     url, body, headers = sent[0]
     assert url == "https://bedrock-runtime.eu-west-1.amazonaws.com/model/amazon.nova-micro-v1%3A0/converse"
+    assert "no log-probabilities" in chat.silence
     assert body["system"] == [{"text": "Be brief."}]
     assert body["messages"] == [{"role": "user", "content": [{"text": "well?"}]}]
     assert body["inferenceConfig"] == {"maxTokens": 9, "temperature": 0.0}

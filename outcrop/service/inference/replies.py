@@ -11,7 +11,8 @@ from outcrop.service.inference.asks import Ask
 class Context(NamedTuple):
     """created: Unix seconds; prompt_ids: what the model read; token_texts: what each token adds to the text.
 
-    prompt_logprobs: of the prompt's tokens but the first, where an echo is to show them.
+    prompt_logprobs: of the prompt's tokens but the first, where an echo is to show them. token_bytes: what a token
+    stands for, also where it is a part of a character; None where texts alone are known.
     """
 
     model_id: str
@@ -21,6 +22,7 @@ class Context(NamedTuple):
     prompt_ids: tuple[int, ...]
     token_texts: Callable[[Sequence[int]], list[str]]
     prompt_logprobs: tuple[float, ...] = ()
+    token_bytes: Callable[[int], bytes] | None = None
 
     @property
     def prompt_tokens(self) -> int:

@@ -148,11 +148,12 @@ def _logprobs(given: Answer | Piece, context: Context) -> dict[str, Any]:
     tops: Sequence[TopLogprobs] = given.top_logprobs or [()] * len(given.token_ids)
     texts = context.token_texts(given.token_ids)
     content = []
-    for text, logprob, top in zip(texts, given.logprobs, tops, strict=True):
-        likeliest = [_token(context.token_texts([token])[0], value) for token, value in top]
-        content.append(_token(text, logprob) | {"top_logprobs": likeliest})
+    for number, text, logprob, top in zip(given.token_ids, texts, given.logprobs, tops, strict=True):
+        likeliest = [_token(context, token, context.token_texts([token])[0], value) for token, value in top]
+        content.append(_token(context, number, text, logprob) | {"top_logprobs": likeliest})
     return {"content": content, "refusal": None}
 
 
-def _token(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+def _token(context: Context, number: int, text: str, logprob: float) -> dict[str, Any]:
+    piece = context.token_bytes(number) if context.token_bytes else text.encode()
+    return {"token": text, "logprob": logprob, "bytes": list(piece)}

@@ -11,6 +11,7 @@ from typing import Self
 
 from anyio.to_thread import run_sync
 
+from outcrop.models.rendering import Renderer
 from outcrop.service.bedrock.registry import ResolvedModel, resolve
 from outcrop.service.bedrock.runtime.errors import runtime_error
 from outcrop.service.bedrock.runtime.invocation_log import Entry
@@ -105,8 +106,7 @@ class Exchange:
         scores: tuple[float, ...] = ()
         if self.ask.echo and self.ask.logprobs:
             scores = await answering.prompt_logprobs(self._model, ids, self.seat)
-        texts = self._model.renderer.token_texts
-        self.context = Context(self.found.asked, self._request_id, int(time.time()), self.ask, ids, texts, scores)
+        self.context = self._context_of(self._model.renderer, ids, scores)
 
     async def _is_published(self) -> bool:
         """Whether the answer was found published: then no model is loaded."""
@@ -120,10 +120,14 @@ class Exchange:
         question = await answering.rendered(renderer, known.folder, self.ask)
         self._published = answering.published_piece(renderer, question, self.ask.sampling, answer)
         self.entry.input_tokens = len(question.prompt_ids)
-        self.context = Context(
-            self.found.asked, self._request_id, int(time.time()), self.ask, question.prompt_ids, renderer.token_texts
-        )
+        self.context = self._context_of(renderer, question.prompt_ids)
         return True
+
+    def _context_of(self, renderer: Renderer, ids: tuple[int, ...], scores: tuple[float, ...] = ()) -> Context:
+        return Context(
+            self.found.asked, self._request_id, int(time.time()), self.ask, ids, renderer.token_texts, scores,
+            renderer.token_bytes,
+        )  # fmt: skip
 
 
 def _milliseconds(seconds: float) -> int:
