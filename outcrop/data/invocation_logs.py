@@ -17,8 +17,9 @@ from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.formats.container import Row
 from outcrop.data.formats.jsonl import rows
 from outcrop.data.problems import Problems, Site
-from outcrop.data.prompts import UNANSWERED, asked
+from outcrop.data.prompts import asked
 from outcrop.data.records import Record
+from outcrop.data.unanswered import PLACEHOLDER
 
 FORMAT = "bedrock-invocation-log"
 SCHEMA = "ModelInvocationLog"
@@ -113,7 +114,7 @@ class InvocationLogs:
             why = "it failed" if logged.get("errorCode") else "its text was not logged, or lies in an object of its own"
             site.add("unusable-invocation", f"{logged.get('requestId', 'an invocation')}: {why}")
             return None
-        answer = _answer((logged.get("output") or {}).get("outputBodyJson")) or UNANSWERED
+        answer = _answer((logged.get("output") or {}).get("outputBodyJson")) or PLACEHOLDER
         kept = ("modelId", "requestId", "requestMetadata")
         fields: dict[str, Any] = {name: logged[name] for name in kept if name in logged}
         prompt = given.get("prompt") or given.get("inputText")

@@ -9,22 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
 
 from outcrop.core.errors import UsageError
 from outcrop.data.formats.catalog import CONTAINERS, SHAPES
 from outcrop.data.formats.container import Row
-from outcrop.data.formats.turns import ROLE_NAMES, has_blocks
-from outcrop.data.mapping import Mapping, reference
+from outcrop.data.mapping import Mapping
 from outcrop.data.problems import Problems
 from outcrop.data.reading import SNIFFED_ROWS, Paths, container_of, files, parser_of
 from outcrop.data.records import Conversation, Message, Pair, Record, Text
-
-UNANSWERED = "<no answer>"
-"""Stands for the answer of a row that has none."""
-
-ANSWERS = {"prompt": "completion", "instruction": "output"}
-"""The field of a prompt in a format, and that of its answer."""
+from outcrop.data.unanswered import PLACEHOLDER, filled
 
 
 def read_prompts(
@@ -37,7 +30,8 @@ def read_prompts(
     found = Problems() if problems is None else problems
     shape = SHAPES.load(format) if format else None
     for path, name in files(paths):
-        rows = (_answered(row, mapping) for row in CONTAINERS.load(container_of(path, name))(path, name, found))
+        unread = CONTAINERS.load(container_of(path, name))(path, name, found)
+        rows = (Row(filled(row.values, mapping, anew=False), row.origin) for row in unread)
         head = list(islice(rows, SNIFFED_ROWS))
         parser = parser_of(head, mapping, shape, found) if head else None
         if parser is not None:
@@ -72,29 +66,12 @@ def without_answer(record: Record) -> Record:
     return record
 
 
-def _answered(row: Row, mapping: Mapping | None) -> Row:
-    """The row with an answer where it has none."""
-    values: dict[str, Any] = dict(row.values)
-    if mapping is not None:
-        column = reference(mapping.columns["completion"]).name if "completion" in mapping.columns else ""
-        return Row(values if column in values or not column else {**values, column: UNANSWERED}, row.origin)
-    for prompt, answer in ANSWERS.items():
-        if isinstance(values.get(prompt), str) and answer not in values:
-            values[answer] = UNANSWERED
-    turns = values.get("messages")
-    last = turns[-1] if isinstance(turns, list) and turns else None
-    if isinstance(turns, list) and isinstance(last, dict) and ROLE_NAMES.get(str(last.get("role"))) == "user":
-        content: Any = [{"text": UNANSWERED}] if has_blocks(values) else UNANSWERED
-        values["messages"] = [*turns, {"role": "assistant", "content": content}]
-    return Row(values, row.origin)
-
-
 def asked(record: Record) -> Record:
     """A record as it was asked: without the answer that stood for none; a text is a prompt."""
     if isinstance(record, Text):
         return Pair(record.text, "", record.origin, record.fields)
-    if isinstance(record, Pair) and record.completion == UNANSWERED:
+    if isinstance(record, Pair) and record.completion == PLACEHOLDER:
         return replace(record, completion="")
-    if isinstance(record, Conversation) and record.messages[-1].content == UNANSWERED:
+    if isinstance(record, Conversation) and record.messages[-1].content == PLACEHOLDER:
         return replace(record, messages=record.messages[:-1])
     return record

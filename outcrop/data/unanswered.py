@@ -8,14 +8,18 @@ from typing import Any
 
 from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.formats.container import Row
+from outcrop.data.formats.turns import ROLE_NAMES
 from outcrop.data.mapping import CONTENT_KEYS, ROLE_KEYS, Mapping, apply, reference
 from outcrop.data.problems import Site
 from outcrop.data.reading import sniff
 from outcrop.data.records import Conversation, Record
 
-PLACEHOLDER = "-"
+PLACEHOLDER = "<no answer>"
+"""Stands for the answer of a row while it is read."""
 ANSWER_COLUMN = "(the answer that is asked for)"
 TURNS = ("messages", "conversations")
+ANSWERS = {"prompt": "completion", "instruction": "output"}
+"""The field of a prompt in a format, and that of its answer."""
 
 
 def asking_mapping(columns: str = "", template: str = "", roles: str = "") -> Mapping | None:
@@ -26,35 +30,47 @@ def asking_mapping(columns: str = "", template: str = "", roles: str = "") -> Ma
     return Mapping.from_text(columns, template, roles)
 
 
-def mapped(mapping: Mapping, row: Row, site: Site) -> Record | None:
-    """The record that a mapping makes of a row whose answer is asked for, or None after reporting what is wrong."""
-    values = dict(row.values)
+def filled(values: Fields[str, Any], mapping: Mapping | None, *, anew: bool) -> dict[str, Any]:
+    """A row's values with the placeholder where its answer belongs. anew: also in place of an answer that is there,
+    but not of an assistant's last turn."""
+    if mapping is None:
+        return _filled_by_form(values, anew=anew)
+    found = dict(values)
     if "messages" in mapping.columns:
         name = reference(mapping.columns["messages"]).name
-        values = _with_last_turn(values, name, mapping.roles.get("assistant", "assistant"))
-    elif "text" not in mapping.columns:
-        column = reference(mapping.columns.get("completion", "completion"))
-        values[column.name] = [PLACEHOLDER] * (column.form + 1) if isinstance(column.form, int) else PLACEHOLDER
-        if column.form == "[]":
-            values[column.name] = [PLACEHOLDER]
-    return _asking(apply(mapping, values, site))
+        return _with_last_turn(found, name, mapping.roles.get("assistant", "assistant"))
+    if "completion" in mapping.columns:
+        column = reference(mapping.columns["completion"])
+        if anew or column.name not in found:
+            places = column.form + 1 if isinstance(column.form, int) else 1
+            found[column.name] = [PLACEHOLDER] * places if column.form else PLACEHOLDER
+    return found
+
+
+def mapped(mapping: Mapping, row: Row, site: Site) -> Record | None:
+    """The record that a mapping makes of a row whose answer is asked for, or None after reporting what is wrong."""
+    return _asking(apply(mapping, filled(row.values, mapping, anew=True), site))
 
 
 def read_by_form(row: Row, site: Site, form: str | None = None) -> Record | None:
     """The record of a row in a known format, or None after reporting what is wrong. form: its name in SHAPES."""
-    values = dict(row.values)
-    for name in TURNS:
-        if name in values:
-            values = _with_last_turn(values, name, "assistant")
-    if "instruction" in values:
-        values["output"] = PLACEHOLDER
-    elif "prompt" in values:
-        values["completion"] = PLACEHOLDER
+    values = filled(row.values, None, anew=True)
     shape = SHAPES.load(form) if form else sniff([Row(values, row.origin)])
     if shape is None:
         site.add("unknown-format", f"the columns are: {', '.join(map(str, row.values))}")
         return None
     return _asking(shape.parse(values, site))
+
+
+def _filled_by_form(values: Fields[str, Any], *, anew: bool) -> dict[str, Any]:
+    found = dict(values)
+    for name in TURNS:
+        if name in found:
+            found = _with_last_turn(found, name, "assistant")
+    for prompt, answer in ANSWERS.items():
+        if prompt in found and (anew or answer not in found):
+            found[answer] = PLACEHOLDER
+    return found
 
 
 def _with_last_turn(values: dict[str, Any], name: str, assistant: str) -> dict[str, Any]:
@@ -65,7 +81,8 @@ def _with_last_turn(values: dict[str, Any], name: str, assistant: str) -> dict[s
     last: Fields[str, Any] = turns[-1]
     role = next((key for key in ROLE_KEYS if key in last), ROLE_KEYS[0])
     content = next((key for key in CONTENT_KEYS if key in last), CONTENT_KEYS[0])
-    if str(last.get(role)).lower() in (assistant.lower(), "assistant", "gpt", "model", "bot"):
+    said = str(last.get(role)).lower()
+    if said == assistant.lower() or ROLE_NAMES.get(said) == "assistant":
         return values
     return values | {name: [*turns, {role: assistant, content: _like(last.get(content))}]}
 

@@ -66,6 +66,16 @@ def test_answers_that_are_there_stay(tmp_path: Path) -> None:
     assert turns(with_answer(record, "Ho"))[-1] == ("assistant", "Ho")
 
 
+def test_conversations_in_other_keys_may_end_with_the_user(tmp_path: Path) -> None:
+    human = {"from": "human", "value": "Hello"}
+    (record,) = read_prompts(written(tmp_path, {"conversations": [human]}))
+    assert turns(record) == [("user", "Hello")]
+    mapping = Mapping.from_text("messages=turns", "", "user=customer,assistant=clerk")
+    spoken = [{"speaker": "customer", "utterance": "Hello"}, {"speaker": "clerk", "utterance": "Hi"}]
+    records = list(read_prompts(written(tmp_path, {"turns": spoken[:1]}, {"turns": spoken}), mapping))
+    assert [turns(each) for each in records] == [[("user", "Hello")], [("user", "Hello"), ("assistant", "Hi")]]
+
+
 def test_a_mapping_whose_answer_column_is_not_there(tmp_path: Path) -> None:
     mapping = Mapping.from_text("prompt=text,completion=label", "Message: {prompt}\\nIntent:")
     records = list(read_prompts(written(tmp_path, {"text": "a"}, {"text": "b", "label": "x"}), mapping))
