@@ -30,6 +30,8 @@ SCHEMES = ("openai", "bedrock")
 WRONG_FIELDS = (400, 422)
 """Answers to requests with a field that an endpoint does not know."""
 TRY_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+TOLD = b'"told":'
+"""In packed answers whose tokens were told, and in no others: quotes of texts are escaped."""
 LONGEST_PAUSE_S = 60.0
 CHARACTERS_PER_TOKEN = 4
 """For estimates before anything is asked: what English text has, roughly."""

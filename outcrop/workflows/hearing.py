@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+from outcrop.core.completions import ToldToken
 from outcrop.data.records import Conversation, Pair, Record, answer_text
 from outcrop.models.rendering import Renderer
 from outcrop.models.token_bytes import token_bytes
@@ -16,6 +17,13 @@ from outcrop.workflows.teachers import RemoteTeacher
 
 FEWEST = 0.9
 """Share of a teacher's answers whose tokens must be understood: with fewer, its tokenizer is another one."""
+
+
+class Heard(NamedTuple):
+    """Of an answer: whether its tokens were told, and what that says in the student's tokens, None where nothing."""
+
+    is_told: bool
+    teaching: Teaching | None
 
 
 class Ear:
@@ -31,6 +39,7 @@ class Ear:
             owners.setdefault(piece or b"", []).append(number)
         self._numbers = {piece: held[0] for piece, held in owners.items() if piece and len(held) == 1}
         self._begun = cache(self._labels_with)
+        self._known: dict[tuple[str, str], Heard] = {}
         self._known_ids: dict[str, dict[str, list[int]]] = {}
 
     def teachings(self, records: Sequence[Record], supervised: Sequence[Sequence[int]]) -> list[Teaching]:
@@ -40,28 +49,30 @@ class Ear:
         """
         found = []
         for record, ids in zip(records, supervised, strict=True):
-            heard = self.understood(record)
-            own = len(ids) - len(heard.rest) if heard is not None else len(ids)
-            if heard is None or list(ids[own:]) != self._renderer.answer(record, answer_text(record)):
+            said = self.hear(record).teaching
+            own = len(ids) - len(said.rest) if said is not None else len(ids)
+            if said is None or list(ids[own:]) != self._renderer.answer(record, answer_text(record)):
                 found.append(certain(ids))
             else:
-                found.append(followed(certain(ids[:own]), heard) if own else heard)
+                found.append(followed(certain(ids[:own]), said) if own else said)
         return found
 
-    def is_told(self, record: Record) -> bool:
-        """Whether this record's answer is what the teacher said, in this run, and it told more of it than its text."""
-        reply = self._teacher.heard(record)
-        return reply is not None and bool(reply.told) and reply.text.strip() == answer_text(record).strip()
+    def hear(self, record: Record) -> Heard:
+        """What the teacher told of this record's answer, if that is what it said in this run."""
+        text = answer_text(record)
+        key = (self._teacher.prompt_key(record), text)
+        if key not in self._known:
+            reply = self._teacher.heard(record)
+            is_told = reply is not None and bool(reply.told) and reply.text.strip() == text.strip()
+            said = self._understood(record, reply.told) if reply is not None and is_told else None
+            self._known[key] = Heard(is_told, said)
+        return self._known[key]
 
-    def understood(self, record: Record) -> Teaching | None:
-        """What the teacher told of this record's answer; None where that is nothing, or in other tokens."""
-        reply, text = self._teacher.heard(record), answer_text(record)
-        if reply is None or not self.is_told(record):
-            return None
+    def _understood(self, record: Record, told: Sequence[ToldToken]) -> Teaching | None:
+        text = answer_text(record)
         if self._labels:
-            return from_labels(reply.told, text, self._label_ids(record), self._begun, self._spec)
-        ids = self._renderer.answer(record, text)
-        return from_tokens(reply.told, ids, self._pieces, self._numbers, self._spec)
+            return from_labels(told, text, self._label_ids(record), self._begun, self._spec)
+        return from_tokens(told, self._renderer.answer(record, text), self._pieces, self._numbers, self._spec)
 
     def _label_ids(self, record: Record) -> dict[str, list[int]]:
         """Every label as this record's answer, in tokens; these are the same for all records of a kind."""
@@ -92,14 +103,15 @@ def listen(
 ) -> Listening:  # fmt: skip
     """Decide by the answered training rows. renderer: of the student that is named first."""
     ear = Ear(teacher, renderer, labels, spec)
-    told = [record for record in records if ear.is_told(record)]
-    understood = sum(ear.understood(record) is not None for record in told)
+    heard = [ear.hear(record) for record in records]
+    told = sum(each.is_told for each in heard)
+    understood = sum(each.teaching is not None for each in heard)
     why = _unfit(spec)
     if not why and not told:
         why = teacher.silence or "the rows bring their own answers"
-    if not why and understood < FEWEST * len(told):
+    if not why and understood < FEWEST * told:
         what = "name a label by their tokens" if labels else "consist of the student's tokens"
-        why = f"only {understood:,} of {len(told):,} of its answers {what}"
+        why = f"only {understood:,} of {told:,} of its answers {what}"
     if why:
         return Listening(None, why, f"Students learn from the teacher's answers alone: {why}.")
     what = "its distribution over the labels" if labels else "the likeliest tokens at every place"

@@ -16,7 +16,7 @@ from outcrop.data.prompts import has_answer
 from outcrop.data.records import Conversation, Message, Pair, Record
 from outcrop.evaluation.distillation import Speed
 from outcrop.generation.embedded import EmbeddedEngine
-from outcrop.generation.remote import Answer, RemoteChat
+from outcrop.generation.remote import TOLD, Answer, RemoteChat
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.store.teacher_cache import TeacherCache, key_of
 from outcrop.training.distillation.packing import pack, unpack
@@ -150,7 +150,8 @@ class RemoteTeacher:
         self.asked, self.cached, self.terms = 0, 0, dict(terms)
         self._chat, self._cache, self._listener, self._instruction = chat, cache, listener, instruction
         self._prices: dict[str, float | None] = {}
-        self._heard: dict[str, Answer] = {}
+        self._heard: dict[str, str] = {}
+        self._tells = False
         self._told = {} if chat.silence else {"top": chat.spec.top_logprobs}
 
     def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
@@ -159,7 +160,8 @@ class RemoteTeacher:
         return [answer if labels is None or answer in labels else None for answer in found]
 
     def replies(self, records: Sequence[Record], longest: int) -> list[Answer]:
-        """What it answered to each record, with tokens and seconds. Raises as RemoteChat does."""
+        """What it answered to each record, with seconds and counts of tokens; what it told of the tokens is left in the
+        cache, for `heard`. Raises as RemoteChat does."""
         asked = [self._turns(record) for record in records]
         told = {"tokens": longest, "temperature": self._chat.spec.temperature, **self._told}
         keys = [key_of(kind="reply", teacher=self.identity, turns=_plain(turns), **told) for turns in asked]
@@ -178,19 +180,25 @@ class RemoteTeacher:
             self._listener({"event": "progress", "title": "Teacher answers", "done": done, "total": len(keys)})
 
         self._chat.ask([asked[row] for row in missing], longest, keep)
-        replies = [Answer.unpack(found[key]) for key in keys]
-        self._heard.update((key_of(turns=_plain(t)), reply) for t, reply in zip(asked, replies, strict=True))
+        replies = [Answer.unpack(found[key])._replace(told=()) for key in keys]
+        self._heard.update((key_of(turns=_plain(t)), key) for t, key in zip(asked, keys, strict=True))
+        self._tells = self._tells or any(TOLD in found[key] for key in keys)
         self._prices.update((key, self._usd(reply)) for key, reply in zip(keys, replies, strict=True))
         return replies
 
+    def prompt_key(self, record: Record) -> str:
+        """A digest of what it is asked by a record."""
+        return key_of(turns=_plain(self._turns(record)))
+
     def heard(self, record: Record) -> Answer | None:
-        """What it answered to this record's prompt in this run, if it was asked."""
-        return self._heard.get(key_of(turns=_plain(self._turns(record))))
+        """What it answered to this record's prompt in this run, if it was asked, and what it told of the tokens."""
+        key = self._heard.get(self.prompt_key(record))
+        return Answer.unpack(self._cache.get([key])[key]) if key else None
 
     @property
     def silence(self) -> str:
         """Why it told nothing but its answers; empty where it did tell more."""
-        if any(answer.told for answer in self._heard.values()):
+        if self._tells:
             return ""
         return self._chat.silence or "its endpoint tells no log-probabilities"
 
