@@ -126,7 +126,7 @@ def _kept(probabilities: dict[int, float], spec: DistillationSpec) -> Row:
 def _rows(teaching: Teaching) -> list[Row]:
     return [
         ({int(n): float(p) for n, p in zip(ids, probabilities, strict=True) if p > 0}, float(rest))
-        for ids, probabilities, rest in zip(*teaching, strict=True)
+        for ids, probabilities, rest in zip(teaching.ids, teaching.probabilities, teaching.rest, strict=True)
     ]
 
 

@@ -32,7 +32,7 @@ def shown(teaching: Teaching | None) -> list[tuple[dict[int, float], float]]:
     assert teaching is not None
     return [
         ({int(n): round(float(p), 4) for n, p in zip(ids, probabilities, strict=True) if p > 0}, round(float(rest), 4))
-        for ids, probabilities, rest in zip(*teaching, strict=True)
+        for ids, probabilities, rest in zip(teaching.ids, teaching.probabilities, teaching.rest, strict=True)
     ]
 
 
