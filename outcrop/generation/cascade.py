@@ -67,6 +67,11 @@ class CascadeEngine(EmbeddedEngine):
         """Raises ModelError: what an adapter changes, the rule was not set for."""
         raise ModelError("A cascade takes no adapters.", "Load the adapter's own base.", adapter.name)
 
+    def likeliest(self, requests: Sequence[ScoreRequest]) -> list[int]:
+        """By all scores of each request: the rule is for whole sets of labels."""
+        scored = self.score(requests)
+        return [max(range(len(scores)), key=lambda index: scores[index].logprob) for scores in scored]
+
     def forget_prompts(self) -> None:
         """Drop what either model computed for earlier prompts."""
         super().forget_prompts()

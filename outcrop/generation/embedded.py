@@ -16,6 +16,7 @@ from outcrop.core.errors import ModelError, UsageError, did_you_mean
 from outcrop.core.seeds import derive
 from outcrop.generation.adapters import Factors
 from outcrop.generation.answers import Answer, Task
+from outcrop.generation.choosing import likeliest
 from outcrop.generation.constraints import Constraints
 from outcrop.generation.limits import Limits
 from outcrop.generation.sampling import Chooser, check_sampling
@@ -80,6 +81,13 @@ class EmbeddedEngine:
         tasks = [self.scoring(request, f"score request {number}") for number, request in enumerate(requests)]
         self._run(tasks)
         return [task.scores() for task in tasks]
+
+    def likeliest(self, requests: Sequence[ScoreRequest]) -> list[int]:
+        """The index of each request's likeliest candidate, the first of equals, for less than `score` takes.
+
+        Raises as `score` does.
+        """
+        return likeliest(self.score, requests)
 
     def add_adapter(self, adapter: AdapterRef) -> None:
         """Make an adapter usable in requests, by its digest; again is no error.

@@ -182,7 +182,7 @@ def _chosen(
             )
             for record in part
         ]
-        answers += [labels[int(np.argmax([s.logprob for s in scores]))] for scores in engine.score(requests)]
+        answers += [labels[index] for index in engine.likeliest(requests)]
         listener({"event": "progress", "title": system.name, "done": len(answers), "total": len(asked)})
     return answers
 

@@ -111,7 +111,7 @@ class LocalTeacher:
             ScoreRequest(tuple(prompt), tuple(tuple(renderer.answer(record, label)) for label in labels))
             for record, prompt in part
         ]
-        return [labels[int(np.argmax([s.logprob for s in scores]))] for scores in self._working().score(requests)]
+        return [labels[index] for index in self._working().likeliest(requests)]
 
     def _decode(self, part: Sequence[tuple[Record, list[int]]], longest: int) -> list[str | None]:
         stop = self.loaded.renderer.stop_ids

@@ -1,0 +1,70 @@
+"""The likeliest candidate is the one with the highest score, found with less work."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRequest
+from outcrop.core.errors import UsageError
+from outcrop.generation.choosing import branches, likeliest
+from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.scheduling import Capacity
+from tests.support.tiny import tiny_model, tiny_tokenizer
+
+TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=5).map(tuple)
+
+
+def _scores(steps: dict[tuple[int, ...], float], request: ScoreRequest) -> list[Score]:
+    """By log-probabilities that depend on the whole beginning."""
+    made = []
+    for candidate in request.candidates:
+        each = tuple(steps[candidate[: end + 1]] for end in range(len(candidate)))
+        made.append(Score(sum(each), len(each), each))
+    return made
+
+
+@given(st.lists(TOKENS, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_it_is_the_first_of_the_highest(candidates: list[tuple[int, ...]], chance: random.Random) -> None:
+    steps = {c[: end + 1]: -float(chance.randint(0, 3)) for c in candidates for end in range(len(c))}
+    request = ScoreRequest((1,), tuple(candidates))
+    scores = [each.logprob for each in _scores(steps, request)]
+    found = likeliest(lambda asked: [_scores(steps, each) for each in asked], [request, request])
+    assert found == [scores.index(max(scores))] * 2
+
+
+@given(st.lists(TOKENS, min_size=1, max_size=8))
+def test_branches_hold_each_candidate_once_under_its_own_beginning(candidates: list[tuple[int, ...]]) -> None:
+    plan = branches(tuple(candidates))
+    assert sorted(index for members in plan.members for index in members) == list(range(len(candidates)))
+    for head, members in zip(plan.heads, plan.members, strict=True):
+        assert all(candidates[index][: len(head)] == head for index in members)
+    assert len(plan.heads) > 1 or len(set(candidates)) == 1
+
+
+def test_an_engine_that_is_sure_finds_what_its_scores_say_and_computes_less() -> None:
+    model = tiny_model()
+    model.model.norm.weight.data *= 30
+    plain, quick = (EmbeddedEngine(model, tiny_tokenizer(), Capacity(slots=4)) for _ in range(2))
+    chance = random.Random(0)
+    prompts = [tuple(chance.choices(range(5, 60), k=8)) for _ in range(20)]
+    written = plain.complete([CompletionRequest(prompt, Sampling(max_new_tokens=4)) for prompt in prompts])
+    labels = [each.token_ids for each in written]
+    labels += [(*label[:2], *chance.choices(range(5, 60), k=4)) for label in labels for _ in range(3)]
+    requests = [ScoreRequest(prompt, tuple(labels)) for prompt in prompts]
+    before = plain.scheduler.computed_tokens
+    scores = [[each.logprob for each in of_request] for of_request in plain.score(requests)]
+    assert quick.likeliest(requests) == [each.index(max(each)) for each in scores]
+    assert quick.scheduler.computed_tokens < (plain.scheduler.computed_tokens - before) / 3
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    engine = EmbeddedEngine(tiny_model(), tiny_tokenizer())
+    with pytest.raises(UsageError):
+        engine.likeliest([ScoreRequest((), ((5, 6), (7,)))])
+    with pytest.raises(UsageError):
+        engine.likeliest([ScoreRequest((5,), ((5, 6), ()))])
+    assert engine.likeliest([]) == []
