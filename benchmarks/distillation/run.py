@@ -2,7 +2,7 @@
 
     python benchmarks/distillation/run.py banking77 clinc150 slots retrieval --teacher MODEL [--shared ../shared]
                          [--set NAME=VALUE …] [--objective NAME=VALUE …] [--limit ROWS] [--tune NAME=VALUE …]
-                         [--cascade]
+                         [--cascade] [--student MODEL|auto|labels …]
 
 banking77, clinc150: accuracy of intents. slots: Slot F1 of the slots of Restaurant8k as JSON, given what was asked for.
 retrieval: word F1 of answers from a given passage, English XQuAD. Rows are split off the training file by
@@ -98,7 +98,8 @@ def run(name: str, teacher: str, options: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         result = outcrop.distill(
             teacher, [str(folder / "data")], str(folder / "student"), relabel=True, within=options.within,
-            faster=options.faster, metric=task.metric, cascade=options.cascade, settings=pairs(options.set),
+            faster=options.faster, metric=task.metric, cascade=options.cascade,
+            students=options.student or ["auto"], settings=pairs(options.set),
             objective=pairs(options.objective), listener=show,
         )  # fmt: skip
         minutes = (time.perf_counter() - start) / 60
@@ -132,13 +133,14 @@ def main() -> None:
     parser.add_argument("--faster", type=float, default=5.0)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--cascade", action="store_true")
+    parser.add_argument("--student", action="append", metavar="MODEL|auto|labels")
     for flag in ("--set", "--objective", "--tune"):
         parser.add_argument(flag, nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     for name in options.names:
         found = run(name, options.teacher, options)
-        name += "-cascade" if options.cascade else ""
+        name = "-".join([name, *(options.student or ()), *(["cascade"] if options.cascade else [])])
         label = options.teacher.replace(":", "-") if ":" in options.teacher else Path(options.teacher).name
         write_json(RESULTS / f"{name}-{label}.json", {
             **found, "teacher": options.teacher, "limit": options.limit, "machine": dict(reproduction().machine),

@@ -41,9 +41,10 @@ StudentOption = Annotated[
     list[str] | None,
     typer.Option(
         "--student",
-        metavar="MODEL|auto",
+        metavar="MODEL|auto|labels",
         rich_help_panel=PANEL,
-        help="A model that may learn; auto: the teacher cut in many ways. Repeatable. Default: auto",
+        help="A model that may learn; auto: the teacher cut in many ways; labels: the same with one token per label. "
+        "Repeatable. Default: auto",
     ),
 ]
 WithinOption = Annotated[

@@ -43,7 +43,8 @@ class Task:
 
 
 class Answer(Task):
-    """One answer to a request. live: text is made token by token, for someone who reads along."""
+    """One answer to a request. live: text is made token by token, for someone who reads along; closing: tokens that are
+    a part of the answer and end it."""
 
     def __init__(
         self,
@@ -53,10 +54,11 @@ class Answer(Task):
         room: int,
         *,
         live: bool = False,
+        closing: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__(request.prompt_ids, request.adapter, room)
         self.chooser, self.sampling = chooser, chooser.sampling
-        self.text = ""
+        self.text, self._closing = "", closing
         self.finish_reason: FinishReason | None = None
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
@@ -81,7 +83,7 @@ class Answer(Task):
         stopped = token in self.sampling.stop_ids
         if self._by_token and not stopped:
             self.text += self._stop_strings.push(self._characters.push(token))
-        complete = stopped or self._stop_strings.met or self._formed()
+        complete = stopped or self._stop_strings.met or self._formed() or token in self._closing
         if complete or len(self.token_ids) >= self.room:
             self._finish("stop" if complete else "length", stopped)
 

@@ -36,7 +36,8 @@ def engine_of(
 ) -> EmbeddedEngine:
     """The engine of a model, or of a cascade."""
     if loaded.student is None or loaded.rule is None:
-        return EmbeddedEngine(loaded.model, loaded.tokenizer, capacity, base_digest=base_digest)
+        closing = loaded.renderer.spec.label_tokens.values()
+        return EmbeddedEngine(loaded.model, loaded.tokenizer, capacity, base_digest=base_digest, closing=closing)
     return CascadeEngine(loaded, loaded.student, loaded.rule, capacity)
 
 
@@ -59,7 +60,8 @@ class CascadeEngine(EmbeddedEngine):
         self, teacher: LoadedModel, student: LoadedModel, rule: CascadeSpec, capacity: Capacity | None = None
     ) -> None:
         """Raises ModelError for a student with tokens of its own, or what EmbeddedEngine refuses."""
-        super().__init__(teacher.model, teacher.tokenizer, capacity)
+        closing = teacher.renderer.spec.label_tokens.values()
+        super().__init__(teacher.model, teacher.tokenizer, capacity, closing=closing)
         self.scout = Scout(teacher, student, rule, self.scheduler.capacity)
         self.scheduler = CascadeScheduler(self.trunk, self.scheduler.capacity, self._limits.vocabulary, self.scout)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,9 +35,11 @@ class EmbeddedEngine:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, capacity: Capacity | None = None, *, base_digest: str | None = None
-    ) -> None:
-        """base_digest: of the model's folder, for adapters that name the base they belong to.
+        self, model: Any, tokenizer: Any, capacity: Capacity | None = None, *, base_digest: str | None = None,
+        closing: Iterable[int] = (),
+    ) -> None:  # fmt: skip
+        """base_digest: of the model's folder, for adapters that name the base they belong to; closing: tokens that are
+        a part of an answer and end it.
 
         Raises ModelError for a model that cannot be computed exactly, UsageError for no capacity.
         """
@@ -45,7 +47,7 @@ class EmbeddedEngine:
         for name in ("slots", "batch_tokens", "chunk_tokens"):
             if getattr(capacity, name) < 1:
                 raise UsageError(f"{name} is {getattr(capacity, name)}.", "Allowed: at least 1.")
-        self._tokenizer, self._base_digest = tokenizer, base_digest
+        self._tokenizer, self._base_digest, self._closing = tokenizer, base_digest, frozenset(closing)
         self._limits, self._layers = Limits.of(model), layer_sizes(model)
         self.trunk = open_trunk(model)
         self._constraints = Constraints(tokenizer, self._limits.vocabulary)
@@ -144,7 +146,9 @@ class EmbeddedEngine:
             raise UsageError(f"n is {request.n}.", "Allowed: at least 1.", where)
         room = self._limits.room(len(request.prompt_ids), sampling.max_new_tokens)
         choosers = [self._chooser(request, number, where) for number in range(request.n)]
-        return [Answer(request, chooser, self._tokenizer, room, live=live) for chooser in choosers]
+        return [
+            Answer(request, chooser, self._tokenizer, room, live=live, closing=self._closing) for chooser in choosers
+        ]
 
     def scoring(self, request: ScoreRequest, where: str) -> Scoring:
         """The task of a request, checked; raises as `score` does."""

@@ -58,7 +58,9 @@ def save_tokenizer(loaded: LoadedModel, folder: Path) -> None:
 def save_card(folder: Path, loaded: LoadedModel, card: dict[str, Any]) -> None:
     """Write outcrop.json: the rendering, with its chat template made explicit, the stop ids, and `card`."""
     renderer = loaded.renderer
-    rendering = {"separator": renderer.spec.separator, "chat_template": renderer.chat_template}
+    rendering: dict[str, Any] = {"separator": renderer.spec.separator, "chat_template": renderer.chat_template}
+    if renderer.spec.label_tokens:
+        rendering["label_tokens"] = renderer.spec.label_tokens
     write_card(folder, {"rendering": rendering, "stop_ids": list(renderer.stop_ids), **card})
 
 

@@ -51,17 +51,22 @@ def trim(loaded: LoadedModel, texts_ids: Iterable[Sequence[int]]) -> Trimmed:
             f"The vocabulary of {loaded.folder.name} cannot be cut: its tokenizer is not BPE.", "Leave it whole."
         )
     described = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
-    kept = _needed(described, {token for ids in texts_ids for token in ids}, loaded.renderer.stop_ids)
+    labels = loaded.renderer.spec.label_tokens
+    always = [*loaded.renderer.stop_ids, *labels.values()]
+    kept = _needed(described, {token for ids in texts_ids for token in ids}, always)
     tokenizer = copy.deepcopy(loaded.tokenizer)
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(_without(described, kept)))
     stop_ids = [kept.index(token) for token in loaded.renderer.stop_ids]
     model = _sliced(loaded.model, kept, tokenizer, stop_ids)
-    renderer = Renderer(tokenizer, loaded.renderer.spec, stop_ids, where=loaded.folder.name)
+    spec = loaded.renderer.spec.model_copy(
+        update={"label_tokens": {label: kept.index(token) for label, token in labels.items()}}
+    )
+    renderer = Renderer(tokenizer, spec, stop_ids, where=loaded.folder.name)
     return Trimmed(LoadedModel(loaded.folder, model, tokenizer, renderer), tuple(kept))
 
 
-def _needed(described: dict[str, Any], seen: set[int], stop_ids: Sequence[int]) -> list[int]:
-    """The ids that stay, ascending: those seen, their parts, single characters, and added tokens."""
+def _needed(described: dict[str, Any], seen: set[int], always: Sequence[int]) -> list[int]:
+    """The ids that stay, ascending: those seen, their parts, single characters, added tokens, and those named."""
     model = described["model"]
     vocabulary: dict[str, int] = model["vocab"]
     names = {token: name for name, token in vocabulary.items()}
@@ -78,7 +83,7 @@ def _needed(described: dict[str, Any], seen: set[int], stop_ids: Sequence[int]) 
                 wanted.add(part)
                 pending.append(part)
     unknown = {vocabulary[name] for name in (model.get("unk_token"),) if name in vocabulary}
-    return sorted({vocabulary[name] for name in wanted} | added | set(stop_ids) | unknown)
+    return sorted({vocabulary[name] for name in wanted} | added | set(always) | unknown)
 
 
 def _without(described: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:

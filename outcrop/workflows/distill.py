@@ -33,7 +33,7 @@ from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.cascading import Behind, Cascade, check_cascade, save_cascade
 from outcrop.workflows.distillation_columns import Columns
 from outcrop.workflows.distillation_report import Bill, check_metric, check_references, decided_by, prove
-from outcrop.workflows.lessons import Lessons, card_of, gather_lessons, usable
+from outcrop.workflows.lessons import Lessons, card_of, check_choosing, gather_lessons, usable
 from outcrop.workflows.measure import TestRows
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
@@ -47,7 +47,8 @@ from outcrop.workflows.teacher_terms import settle_terms
 from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, longest_label, open_cache, provenance_of
 from outcrop.workflows.teaching import Taught, taught
 
-AUTO = "auto"
+AUTO, LABELS = "auto", "labels"
+"""Students that are the teacher cut in many ways: as it is, and with a token for each label."""
 TEACHER_ROWS = "teacher.jsonl"
 """The teacher's answers as a data set, in the target."""
 LONGEST_ANSWER = 256
@@ -117,7 +118,8 @@ def distill(
 
     teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
     relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
-    students: model names, or "auto" for the teacher cut in many ways. within: points of the metric that may be lost;
+    students: model names, "auto" for the teacher cut in many ways, "labels" for the same with a token for each label.
+    within: points of the metric that may be lost;
     metric: one of the catalog, none for the one that fits the answers. cascade: the student answers what it is sure of,
     the teacher the rest, as one model.
     instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
@@ -131,10 +133,10 @@ def distill(
     torch.set_num_threads(environment.threads())
     asked = _Asked(
         parse_settings(settings or {}), DistillationSpec.parse(objective or {}), RemoteSpec.parse(remote or {}),
-        instruction, [name for name in students if name != AUTO], hourly_price,
+        instruction, [name for name in students if name not in (AUTO, LABELS)], hourly_price,
         accept_teacher_terms,
     )  # fmt: skip
-    asked.check(teacher, cut_up=AUTO in students)
+    asked.check(teacher, cut_up=AUTO in students or LABELS in students)
     check_metric(metric)
     inputs = (*([] if is_remote(teacher) else [teacher]), *asked.students, *data, *validation, *test)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
@@ -151,15 +153,18 @@ def distill(
         )  # fmt: skip
         longest = _longest(models.reader, lessons, longest_answer)
         lessons = usable(lessons, models.readers, asked.context(models), longest, listener, drop=drop_bad_rows)
+        if LABELS in students:
+            check_choosing(lessons, asked.objective, cascade=cascade)
         clock.enter("teacher")
         learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
-                        seed=asked.spec.seed, listener=listener)  # fmt: skip
+                        seed=asked.spec.seed, listener=listener, choosing=LABELS in students)  # fmt: skip
         check_references(metric, learnt)
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
         target = Target(within, faster, metric)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
                    shots, listener, cascade)  # fmt: skip
-        result = job.run(models, learnt, cut_up=AUTO in students, trim=trim, longest=longest)
+        made = [name for name in (AUTO, LABELS) if name in students]
+        result = job.run(models, learnt, made=made, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
 
@@ -259,10 +264,10 @@ class _Job:
     listener: Listener
     cascade: bool
 
-    def run(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> DistillResult:
+    def run(self, models: _Models, learnt: Taught, *, made: Sequence[str], trim: bool, longest: int) -> DistillResult:
         """Search, train the best, save it, measure everything."""
         self.bill.clock.enter("search")
-        found = self._search(models, learnt, cut_up=cut_up, trim=trim, longest=longest)
+        found = self._search(models, learnt, made=made, trim=trim, longest=longest)
         objective = self.objective if found.student.new_ids is not None else None
         self.bill.clock.enter("training")
         self.listener({"event": "stage", "title": f"Training {found.student.name}"})
@@ -286,14 +291,15 @@ class _Job:
             trained.outcome.minutes, learnt.notes, str(Path(self.to) / "report.html"), facts, evaluation,
         )  # fmt: skip
 
-    def _search(self, models: _Models, learnt: Taught, *, cut_up: bool, trim: bool, longest: int) -> Found:
+    def _search(self, models: _Models, learnt: Taught, *, made: Sequence[str], trim: bool, longest: int) -> Found:
         teacher, course = models.teacher, learnt.course
         sample = [lesson.answered for lesson in course.train[:PROBED_ROWS]]
         known = models.reader if learnt.has_word else None  # whose tokens the teacher's word is in
         students = [given(loaded.folder.name, known, sample) for loaded in models.named]
-        if cut_up and teacher.loaded is not None:
+        for way in made if teacher.loaded is not None else ():
             self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
-            students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim)
+            labels = (learnt.lessons.labels or ()) if way == LABELS else ()
+            students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim, labels=labels)
         if self.cascade:
             check_cascade(teacher, students)
         if self.objective.on_policy_share:

@@ -38,6 +38,7 @@ from outcrop.workflows.speed import faster, race
 from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, on_front, quality_of
 from outcrop.workflows.student_training import Trained
+from outcrop.workflows.students import Student
 from outcrop.workflows.teachers import RemoteTeacher
 from outcrop.workflows.teaching import Taught
 from outcrop.workflows.test_set import is_sealed, opened
@@ -76,8 +77,8 @@ def prove(
     speeds = _raced(columns, rows, seed, listener)
     before, after = trained.distance
     facts = DistillationFacts(
-        target=target, method=_method(objective, learnt.why), teacher=columns.teacher.name, student=found.student.name,
-        candidates=tuple(_with_final_quality(found, trained, learnt)),
+        target=target, method=_method(objective, found.student, learnt.why), teacher=columns.teacher.name,
+        student=found.student.name, candidates=tuple(_with_final_quality(found, trained, learnt)),
         proof=_proof(answered, result, target, columns.made, seed),
         latency=speeds.latency, throughput=speeds.throughput, speeds=speeds.medians, divergence=trained.distance,
         learnt=after < max(NEAR, before * (1 - NOTHING_LEARNT)), divergence_name=_distance_name(objective),
@@ -115,7 +116,8 @@ def _raced(columns: Columns, rows: TestRows, seed: int, listener: Listener) -> _
     student, made = columns.load_made(), columns.made
     # What a cascade's teacher answers comes last: with few prompts its small batch would be most of the time.
     count = RACED_PROMPTS if columns.behind is None else RACED_IN_CASCADE
-    records, tokens = rows.records[:count], longest_answer(student, rows)
+    records = rows.records[:count]
+    tokens = max(columns.longest, longest_answer(student, rows))  # a label may be one token, but not its teacher's
     if isinstance(columns.teacher, RemoteTeacher):
         own = race({made: student}, records, tokens, listener)[made]
         theirs = columns.teacher.speed(records, columns.longest)
@@ -185,7 +187,7 @@ def _with_final_quality(found: Found, trained: Trained, learnt: Taught) -> list[
     ])  # fmt: skip
 
 
-def _method(objective: DistillationSpec | None, why: str) -> str:
+def _method(objective: DistillationSpec | None, student: Student, why: str) -> str:
     if objective is None:
         why = why or "student and teacher do not share a tokenizer"
         return f"by sequences: plain tuning on the teacher's answers, because {why}"
@@ -194,6 +196,8 @@ def _method(objective: DistillationSpec | None, why: str) -> str:
     kept = (
         f"{objective.kept_tokens} draws" if objective.signal == "sampled" else f"up to {objective.kept_tokens} tokens"
     )
+    if student.label_ids is not None:
+        share, kept = f"{share} over the labels", f"all {len(student.label_ids):,}"
     found = f"by distributions: {share} ({kept} kept, temperature {objective.temperature:g}), the rest cross-entropy"
     if not objective.on_policy_share:
         return found

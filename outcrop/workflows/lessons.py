@@ -16,10 +16,11 @@ from outcrop.data.draw import SplitSpec
 from outcrop.data.invocation_logs import FORMAT as LOG_FORMAT
 from outcrop.data.labels import label_set
 from outcrop.data.prompts import has_answer
-from outcrop.data.records import Conversation, Record, answer_text
+from outcrop.data.records import Conversation, Pair, Record, answer_text
 from outcrop.data.split import split
 from outcrop.models.fitting import fit_prompts
 from outcrop.models.rendering import Renderer
+from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.workflows.parts import prompt_form, warn_of_leaks
 from outcrop.workflows.records import Source, read_rows, refuse_synthetic, renderable
 
@@ -126,6 +127,17 @@ def usable(lessons: Lessons, renderers: Sequence[Renderer], context: int, answer
 
 
 REMEDY = "Shorten them, or leave them out, counted: --drop-bad-rows."
+
+
+def check_choosing(lessons: Lessons, objective: DistillationSpec, *, cascade: bool) -> None:
+    """Raise UsageError where labels cannot be tokens, or what is asked for besides does not go with them."""
+    pairs = all(isinstance(record, Pair) for record in (*lessons.train, *lessons.validation, *lessons.test))
+    if lessons.labels is None or not pairs:
+        given = "Answers are no closed set of labels" if lessons.labels is None else "Rows are conversations"
+        raise UsageError(f"{given}, so labels cannot be tokens.", "Use --student auto.")
+    if objective.on_policy_share or cascade:
+        other = "A cascade needs students with its teacher's tokens" if cascade else "A label is not written"
+        raise UsageError(f"{other}, which labels as tokens are not.", "Use --student auto, or leave it out.")
 
 
 def refuse_answerless(lessons: Lessons) -> None:

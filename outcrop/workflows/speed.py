@@ -84,6 +84,7 @@ def _seconds(engine: EmbeddedEngine, requests: Sequence[CompletionRequest]) -> f
 def _request(loaded: LoadedModel, record: Record, tokens: int, stops: bool) -> CompletionRequest:
     prompt = tuple(loaded.renderer.prompt(record))
     stop_ids = loaded.renderer.stop_ids if stops else ()
+    tokens = 1 if loaded.renderer.spec.label_tokens else tokens
     return CompletionRequest(
         prompt, Sampling(max_new_tokens=max(1, min(tokens, loaded.context - len(prompt))), stop_ids=stop_ids)
     )

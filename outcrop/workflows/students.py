@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from outcrop.core.errors import ModelError, UsageError
 from outcrop.data.records import Record, answer_text
 from outcrop.models.cutting import CutSpec, cut, measure_importance
+from outcrop.models.label_tokens import with_label_tokens
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.trimming import Trimmed, can_trim, trim
 from outcrop.training.batches import Example
@@ -32,22 +34,24 @@ class Student:
     """A model that may learn. make: builds it, the same each time; new_ids: for each of the teacher's ids the
     student's, −1 where it has none; None for a student with a tokenizer of its own, which learns from answers alone.
 
-    origin: the model whose weights it starts from, for its card.
+    origin: the model whose weights it starts from, for its card; label_ids: its token for each label, where it has one.
     """
 
     name: str
     make: Callable[[], LoadedModel]
     new_ids: Sequence[int] | None
     origin: str
+    label_ids: tuple[int, ...] | None = None
 
 
 class Lesson(NamedTuple):
     """A row to learn from: the record with its answer, that answer in the teacher's ids, and what the teacher says of
-    each of them; None where it says nothing."""
+    each of them; None where it says nothing. choice: the share that it gives each label [labels]."""
 
     answered: Record
     answer_ids: NDArray[np.int32]
     teaching: Teaching | None
+    choice: NDArray[np.float32] | None = None
 
 
 def given(name: str, reader: LoadedModel | None, sample: Sequence[Record]) -> Student:
@@ -76,10 +80,13 @@ def check_same_tokens(students: Sequence[Student], why: str) -> None:
             )
 
 
-def from_teacher(teacher: LoadedModel, records: Sequence[Record], *, trimmed: bool) -> list[Student]:
+def from_teacher(
+    teacher: LoadedModel, records: Sequence[Record], *, trimmed: bool, labels: Sequence[str] = ()
+) -> list[Student]:
     """The teacher cut in every way of LADDER that gives another shape, by what matters on the records.
 
-    trimmed: cut the vocabulary, too, where its tokenizer can be cut. Raises ModelError where nothing can be cut.
+    trimmed: cut the vocabulary, too, where its tokenizer can be cut; labels: to be one token each. Raises ModelError
+    where nothing can be cut, or the tokenizer takes no such tokens.
     """
     rows = [teacher.renderer.render(record).token_ids for record in records]
     small = trim(teacher, rows) if trimmed and can_trim(teacher.tokenizer) else None
@@ -92,14 +99,20 @@ def from_teacher(teacher: LoadedModel, records: Sequence[Record], *, trimmed: bo
         shapes.setdefault(_shape(basis, spec), spec)
     vocabulary = f"vocabulary {len(small.kept):,}" if small else ""
 
-    def make(spec: CutSpec) -> Callable[[], LoadedModel]:
-        return lambda: LoadedModel(teacher.folder, cut(basis.model, importance, spec), basis.tokenizer, basis.renderer)
+    def made(spec: CutSpec) -> LoadedModel:
+        whole = LoadedModel(teacher.folder, cut(basis.model, importance, spec), basis.tokenizer, basis.renderer)
+        return with_label_tokens(whole, labels) if labels else whole
 
+    ids = with_label_tokens(basis, labels).renderer.spec.label_tokens if labels else {}
+    label_ids = tuple(ids[label] for label in labels) if labels else None
+    told = "one token per label" if labels else ""
     students = []
     for spec in shapes.values():
-        parts = [part for part in (spec.name if spec != CutSpec() else "", vocabulary) if part]
+        parts = [part for part in (spec.name if spec != CutSpec() else "", vocabulary, told) if part]
         if parts:
-            students.append(Student(", ".join(parts), make(spec), new_ids, teacher.folder.name))
+            students.append(
+                Student(", ".join(parts), partial(made, spec), new_ids, teacher.folder.name, label_ids)
+            )  # fmt: skip
     return students
 
 
@@ -114,7 +127,9 @@ def examples_of(student: Student, loaded: LoadedModel, lessons: Sequence[Lesson]
         row = loaded.renderer.render(lesson.answered)
         ids, weights = np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)
         teaching = lesson.teaching
-        if teaching is not None and numbers is not None:
+        if student.label_ids is not None:
+            teaching = None if lesson.choice is None else as_choice(student.label_ids, lesson.choice)
+        elif teaching is not None and numbers is not None:
             if not np.array_equal(numbers[lesson.answer_ids], ids[weights != 0]):
                 raise ModelError(
                     f"{student.name} and its teacher tokenise an answer differently.",
@@ -123,6 +138,11 @@ def examples_of(student: Student, loaded: LoadedModel, lessons: Sequence[Lesson]
             teaching = in_students_ids(teaching, numbers)
         examples.append((Segment(ids, weights, teaching),))
     return examples
+
+
+def as_choice(label_ids: Sequence[int], shares: NDArray[np.float32]) -> Teaching:
+    """The teacher's shares of the labels as its word on the one token of an answer."""
+    return Teaching(np.array([label_ids], np.int32), shares[None].astype(np.float32), np.zeros(1, np.float32))
 
 
 def in_students_ids(teaching: Teaching, numbers: NDArray[np.int32]) -> Teaching:

@@ -8,13 +8,15 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from outcrop.core import settings as environment
-from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
+from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRequest
 from outcrop.core.events import Listener
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import Conversation, Message, Pair, Record
 from outcrop.evaluation.distillation import Speed
+from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.remote import TOLD, Answer, RemoteChat
 from outcrop.models.loading import LoadedModel, load_model
@@ -53,17 +55,32 @@ class LocalTeacher:
     def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
         """An answer to each record's prompt: the likeliest label, else by greedy decoding; None for one that did not
         end within `longest` tokens."""
-        way = {"labels": list(labels)} if labels else {"greedy": longest, "stop": list(self.loaded.renderer.stop_ids)}
+        if labels:
+            return [labels[place] for place in self.label_logprobs(records, labels).argmax(-1)]
+        way = {"greedy": longest, "stop": list(self.loaded.renderer.stop_ids)}
         prompts = [self.loaded.renderer.prompt(record) for record in records]
         keys = [key_of(kind="answer", teacher=self.identity, prompt=prompt, **way) for prompt in prompts]
 
         def compute(rows: Sequence[int]) -> Iterator[bytes]:
-            part = [(records[row], prompts[row]) for row in rows]
-            found = self._choose(part, labels) if labels else self._decode(part, longest)
+            found = self._decode([(records[row], prompts[row]) for row in rows], longest)
             yield from (json.dumps(answer, ensure_ascii=False).encode() for answer in found)
 
         found = self._through_cache("answer", "Teacher answers", keys, compute)
         return [json.loads(content) for content in found]
+
+    def label_logprobs(self, records: Sequence[Record], labels: Sequence[str]) -> NDArray[np.float32]:
+        """The log-likelihood of every label as the answer to each record's prompt [rows, labels]."""
+        prompts = [self.loaded.renderer.prompt(record) for record in records]
+        keys = [
+            key_of(kind="labels", teacher=self.identity, prompt=prompt, labels=list(labels)) for prompt in prompts
+        ]
+
+        def compute(rows: Sequence[int]) -> Iterator[bytes]:
+            for scores in self._score([(records[row], prompts[row]) for row in rows], labels):
+                yield np.array([score.logprob for score in scores], "<f4").tobytes()
+
+        found = self._through_cache("answer", "Teacher answers", keys, compute)
+        return np.array([np.frombuffer(content, "<f4") for content in found], np.float32).reshape(-1, len(labels))
 
     def teachings(self, segments: Sequence[Segment], spec: DistillationSpec, seed: int) -> list[Teaching]:
         """Its distribution at the supervised tokens of each document."""
@@ -105,13 +122,13 @@ class LocalTeacher:
             self._listener({"event": "progress", "title": title, "done": done, "total": len(keys)})
         return [found[key] for key in keys]
 
-    def _choose(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[str]:
+    def _score(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[list[Score]]:
         renderer = self.loaded.renderer
         requests = [
             ScoreRequest(tuple(prompt), tuple(tuple(renderer.answer(record, label)) for label in labels))
             for record, prompt in part
         ]
-        return [labels[index] for index in self._working().likeliest(requests)]
+        return self._working().score(requests)
 
     def _decode(self, part: Sequence[tuple[Record, list[int]]], longest: int) -> list[str | None]:
         stop = self.loaded.renderer.stop_ids
@@ -128,7 +145,7 @@ class LocalTeacher:
     def _working(self) -> EmbeddedEngine:
         if self._engine is None:
             self._trunk = None
-            self._engine = EmbeddedEngine(self.loaded.model, self.loaded.tokenizer)
+            self._engine = engine_of(self.loaded)
         return self._engine
 
 

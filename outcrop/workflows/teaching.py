@@ -53,9 +53,10 @@ class Taught:
 
 def taught(
     teacher: Teacher, renderer: Renderer, lessons: Lessons, objective: DistillationSpec, longest: int, *, relabel: bool,
-    seed: int, listener: Listener,
+    seed: int, listener: Listener, choosing: bool = False,
 ) -> Taught:  # fmt: skip
-    """Ask the teacher for the answers that are missing (all, to relabel) and for its word on every answer.
+    """Ask the teacher for the answers that are missing (all, to relabel) and for its word on every answer; choosing:
+    for what share it gives each label, too.
 
     An answer that did not end in time is left out and counted. Raises DataError where none is left.
     """
@@ -92,6 +93,10 @@ def taught(
         explained(teacher, renderer, train, objective, seed, ear), explained(teacher, renderer, validation, None, seed),
         explained(teacher, renderer, watched, objective, seed, ear), metric, identity,
     )  # fmt: skip
+    if choosing and isinstance(teacher, LocalTeacher) and lessons.labels:
+        parts = (course.train, course.watched)
+        chosen = [with_choices(teacher, part, lessons.labels, objective.temperature) for part in parts]
+        course = replace(course, train=chosen[0], watched=chosen[1])
     teacher.close()
     gold = None
     if lessons.has_gold:
@@ -120,6 +125,16 @@ def _answered(
         elif answer:
             found.append(with_answer(record, answer))
     return found
+
+
+def with_choices(
+    teacher: LocalTeacher, lessons: Sequence[Lesson], labels: Sequence[str], temperature: float
+) -> list[Lesson]:
+    """The lessons with the share that the teacher gives each label, its likelihoods divided by the temperature."""
+    logits = teacher.label_logprobs([lesson.answered for lesson in lessons], labels).astype(np.float64) / temperature
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    return [lesson._replace(choice=row.astype(np.float32)) for lesson, row in zip(lessons, shares, strict=True)]
 
 
 def explained(

@@ -38,6 +38,8 @@ class ServedModel:
         """Find a model; an adapter folder is merged into a folder under `scratch`. Raises ModelError."""
         folder = find_model(model.name)
         refuse_cascade(folder, "vLLM")
+        if (folder.card.get("rendering") or {}).get("label_tokens"):
+            raise ModelError("vLLM does not end at labels that are tokens.", "Use the embedded engine.", model.name)
         structure = load_structure(folder.root)
         path = folder.path.resolve() if folder.base is None else _merged(folder, scratch / "model")
         return cls(path, folder.digest(), load_tokenizer(folder), Limits.of(structure), layer_sizes(structure))
