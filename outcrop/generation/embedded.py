@@ -22,7 +22,7 @@ from outcrop.generation.limits import Limits
 from outcrop.generation.sampling import Chooser, check_sampling
 from outcrop.generation.scheduling import Capacity, Scheduler
 from outcrop.generation.scoring import Scoring, check_scoring
-from outcrop.generation.trunk import has_effect, open_trunk
+from outcrop.generation.trunk import Among, has_effect, open_trunk
 from outcrop.models.folder import find_model
 from outcrop.models.lora import layer_sizes, read_adapter
 
@@ -38,8 +38,8 @@ class EmbeddedEngine:
         self, model: Any, tokenizer: Any, capacity: Capacity | None = None, *, base_digest: str | None = None,
         closing: Iterable[int] = (),
     ) -> None:  # fmt: skip
-        """base_digest: of the model's folder, for adapters that name the base they belong to; closing: tokens that are
-        a part of an answer and end it.
+        """base_digest: of the model's folder, for adapters that name the base they belong to; closing: tokens of
+        which an answer is one, and ends with it; others do not follow a prompt then.
 
         Raises ModelError for a model that cannot be computed exactly, UsageError for no capacity.
         """
@@ -50,6 +50,8 @@ class EmbeddedEngine:
         self._tokenizer, self._base_digest, self._closing = tokenizer, base_digest, frozenset(closing)
         self._limits, self._layers = Limits.of(model), layer_sizes(model)
         self.trunk = open_trunk(model)
+        if self._closing:
+            self.trunk = Among(self.trunk, self._closing, self._limits.vocabulary)
         self._constraints = Constraints(tokenizer, self._limits.vocabulary)
         self.scheduler = Scheduler(self.trunk, capacity, self._limits.vocabulary)
         self._lock = threading.Lock()

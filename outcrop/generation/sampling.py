@@ -138,8 +138,12 @@ def _tops(logits_BV: Tensor, normaliser_B: Tensor, choosers: Sequence[Chooser]) 
     if not most:
         return [()] * len(choosers)
     values, ids = logits_BV.topk(min(most, logits_BV.shape[-1]), dim=-1)
+    found = []
     rows = zip(ids.tolist(), (values - normaliser_B[:, None]).tolist(), choosers, strict=True)
-    return [tuple(zip(i, v, strict=True))[: chooser.sampling.top_logprobs] for i, v, chooser in rows]
+    for tokens, logprobs, chooser in rows:
+        possible = [pair for pair in zip(tokens, logprobs, strict=True) if pair[1] > -math.inf]
+        found.append(tuple(possible[: chooser.sampling.top_logprobs]))
+    return found
 
 
 def _draw(logits_BV: Tensor, choosers: Sequence[Chooser]) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -69,6 +70,25 @@ def open_trunk(model: Any) -> Trunk:
         f"{type(model).__name__} cannot be served: what follows a text depends on how it is cut ({distance:.2g}).",
         "Use a causal language model.",
     )
+
+
+class Among:
+    """A trunk after which only some tokens may follow: a classification head's. All others have no likelihood."""
+
+    def __init__(self, trunk: Trunk, tokens: Collection[int], vocabulary: int) -> None:
+        self._trunk, self.cache_shape = trunk, trunk.cache_shape
+        self._others_V = torch.ones(vocabulary, dtype=torch.bool, device=self.cache_shape.device)
+        self._others_V[list(tokens)] = False
+
+    def logits(
+        self, tokens: Tokens, attention: Attention, wanted_M: Tensor | None, adapted: AnyAdapted | None = None
+    ) -> Tensor:
+        """Of the trunk, −∞ for other tokens."""
+        return self._trunk.logits(tokens, attention, wanted_M, adapted).masked_fill(self._others_V, -math.inf)
+
+    def sites(self, weights: Mapping[str, Factors]) -> dict[str, Factors]:
+        """Of the trunk."""
+        return self._trunk.sites(weights)
 
 
 def has_effect(trunk: Trunk, sites: Sites) -> bool:

@@ -296,7 +296,8 @@ class _Job:
         sample = [lesson.answered for lesson in course.train[:PROBED_ROWS]]
         known = models.reader if learnt.has_word else None  # whose tokens the teacher's word is in
         students = [given(loaded.folder.name, known, sample) for loaded in models.named]
-        for way in made if teacher.loaded is not None else ():
+        for way in made:
+            assert teacher.loaded is not None, "what is cut is here"
             self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
             labels = (learnt.lessons.labels or ()) if way == LABELS else ()
             students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim, labels=labels)

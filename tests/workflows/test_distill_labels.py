@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,11 @@ def test_a_request_is_one_prefill(made: tuple[str, DistillResult]) -> None:
     assert engine.scheduler.computed_tokens == 2 * len(prompt)
     assert LABELS[int(np.argmax([score.logprob for score in scores]))] == found.text.strip()
     assert max(score.logprob for score in scores) == pytest.approx(found.logprobs[0], abs=1e-4)
-    assert sum(np.exp(score.logprob) for score in scores) > 0.9  # the labels are nearly all that it knows
+    assert sum(np.exp(score.logprob) for score in scores) == pytest.approx(1)
+    (ranked,) = engine.complete([CompletionRequest(prompt, replace(sampling, top_logprobs=20))])
+    assert [len(top) for top in ranked.top_logprobs] == [len(LABELS)]
+    drawn = engine.complete([CompletionRequest(prompt, replace(sampling, temperature=5.0, seed=n)) for n in range(20)])
+    assert {each.text.strip() for each in drawn} == set(LABELS)
 
 
 def test_every_verb_takes_it(made: tuple[str, DistillResult], tmp_path: Path) -> None:
