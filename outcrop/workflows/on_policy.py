@@ -11,7 +11,7 @@ import torch
 from outcrop.core.completions import CompletionRequest, Sampling
 from outcrop.core.seeds import derive
 from outcrop.data.records import Record
-from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.cascade import engine_of
 from outcrop.models.loading import LoadedModel
 from outcrop.training.batches import Example
 from outcrop.training.distillation.spec import DistillationSpec
@@ -72,7 +72,7 @@ class OwnAnswers:
             requests.append(CompletionRequest(
                 prompt, Sampling(max_new_tokens=room, temperature=1.0, seed=seed, stop_ids=renderer.stop_ids)
             ))  # fmt: skip
-        done = EmbeddedEngine(self.sampler.model, self.sampler.tokenizer).complete(requests)
+        done = engine_of(self.sampler).complete(requests)
         return [
             Segment(
                 np.array([*request.prompt_ids, *completion.token_ids], np.int32),

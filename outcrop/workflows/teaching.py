@@ -94,9 +94,7 @@ def taught(
         explained(teacher, renderer, watched, objective, seed, ear), metric, identity,
     )  # fmt: skip
     if choosing and isinstance(teacher, LocalTeacher) and lessons.labels:
-        parts = (course.train, course.watched)
-        chosen = [with_choices(teacher, part, lessons.labels, objective.temperature) for part in parts]
-        course = replace(course, train=chosen[0], watched=chosen[1])
+        course = _choosing(course, teacher, lessons.labels, objective.temperature)
     teacher.close()
     gold = None
     if lessons.has_gold:
@@ -125,6 +123,11 @@ def _answered(
         elif answer:
             found.append(with_answer(record, answer))
     return found
+
+
+def _choosing(course: Course, teacher: LocalTeacher, labels: Sequence[str], temperature: float) -> Course:
+    train, watched = (with_choices(teacher, part, labels, temperature) for part in (course.train, course.watched))
+    return replace(course, train=train, watched=watched)
 
 
 def with_choices(
