@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outcrop.core import settings as environment
-from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRequest
+from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
 from outcrop.core.events import Listener
 from outcrop.data.prompts import has_answer
 from outcrop.data.records import Conversation, Message, Pair, Record
@@ -55,14 +55,13 @@ class LocalTeacher:
     def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
         """An answer to each record's prompt: the likeliest label, else by greedy decoding; None for one that did not
         end within `longest` tokens."""
-        if labels:
-            return [labels[place] for place in self.label_logprobs(records, labels).argmax(-1)]
-        way = {"greedy": longest, "stop": list(self.loaded.renderer.stop_ids)}
+        way = {"labels": list(labels)} if labels else {"greedy": longest, "stop": list(self.loaded.renderer.stop_ids)}
         prompts = [self.loaded.renderer.prompt(record) for record in records]
         keys = [key_of(kind="answer", teacher=self.identity, prompt=prompt, **way) for prompt in prompts]
 
         def compute(rows: Sequence[int]) -> Iterator[bytes]:
-            found = self._decode([(records[row], prompts[row]) for row in rows], longest)
+            part = [(records[row], prompts[row]) for row in rows]
+            found = self._choose(part, labels) if labels else self._decode(part, longest)
             yield from (json.dumps(answer, ensure_ascii=False).encode() for answer in found)
 
         found = self._through_cache("answer", "Teacher answers", keys, compute)
@@ -76,10 +75,11 @@ class LocalTeacher:
         ]
 
         def compute(rows: Sequence[int]) -> Iterator[bytes]:
-            for scores in self._score([(records[row], prompts[row]) for row in rows], labels):
+            requests = self._label_requests([(records[row], prompts[row]) for row in rows], labels)
+            for scores in self._working().score(requests):
                 yield np.array([score.logprob for score in scores], "<f4").tobytes()
 
-        found = self._through_cache("answer", "Teacher answers", keys, compute)
+        found = self._through_cache("labels", "Teacher weighs labels", keys, compute)
         return np.array([np.frombuffer(content, "<f4") for content in found], np.float32).reshape(-1, len(labels))
 
     def teachings(self, segments: Sequence[Segment], spec: DistillationSpec, seed: int) -> list[Teaching]:
@@ -122,13 +122,18 @@ class LocalTeacher:
             self._listener({"event": "progress", "title": title, "done": done, "total": len(keys)})
         return [found[key] for key in keys]
 
-    def _score(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[list[Score]]:
+    def _choose(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[str]:
+        requests = self._label_requests(part, labels)
+        return [labels[int(np.argmax([s.logprob for s in scores]))] for scores in self._working().score(requests)]
+
+    def _label_requests(
+        self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]
+    ) -> list[ScoreRequest]:
         renderer = self.loaded.renderer
-        requests = [
+        return [
             ScoreRequest(tuple(prompt), tuple(tuple(renderer.answer(record, label)) for label in labels))
             for record, prompt in part
         ]
-        return self._working().score(requests)
 
     def _decode(self, part: Sequence[tuple[Record, list[int]]], longest: int) -> list[str | None]:
         stop = self.loaded.renderer.stop_ids
