@@ -17,14 +17,17 @@ from outcrop.core.completions import Score, ScoreRequest
 
 Scorer = Callable[[Sequence[ScoreRequest]], list[list[Score]]]
 Candidates = tuple[tuple[int, ...], ...]
+NOTHING = (-math.inf, 0)
+"""Log-likelihood and negative index of no candidate."""
 
 
 class Branches(NamedTuple):
-    """Candidates by the first token in which they differ. heads: each beginning up to that token; members: indices of
-    the candidates that begin so."""
+    """Candidates by the first token in which they differ. heads: each beginning up to that token; whole, longer:
+    indices of the candidates that are that beginning, and of those that go on after it."""
 
     heads: Candidates
-    members: tuple[tuple[int, ...], ...]
+    whole: tuple[tuple[int, ...], ...]
+    longer: tuple[tuple[int, ...], ...]
 
 
 @lru_cache(maxsize=64)
@@ -36,7 +39,9 @@ def branches(candidates: Candidates) -> Branches:
     found: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, candidate in enumerate(candidates):
         found[candidate[: shared + 1]].append(index)
-    return Branches(tuple(found), tuple(map(tuple, found.values())))
+    whole = [tuple(at for at in members if candidates[at] == head) for head, members in found.items()]
+    longer = [tuple(at for at in members if candidates[at] != head) for head, members in found.items()]
+    return Branches(tuple(found), tuple(whole), tuple(longer))
 
 
 def likeliest(score: Scorer, requests: Sequence[ScoreRequest]) -> list[int]:
@@ -48,15 +53,17 @@ def likeliest(score: Scorer, requests: Sequence[ScoreRequest]) -> list[int]:
     heads = score([replace(request, candidates=plan.heads) for request, plan in zip(requests, plans, strict=True)])
     bounds = [[each.logprob for each in scores] for scores in heads]
     first = [max(range(len(bound)), key=bound.__getitem__) for bound in bounds]
-    best = [(-math.inf, 0)] * len(requests)
-    opened = [list(plan.members[head]) for plan, head in zip(plans, first, strict=True)]
-    _look(score, requests, opened, best)
+    best = [
+        max(((bound, -at) for bound, ends in zip(of_row, plan.whole, strict=True) for at in ends), default=NOTHING)
+        for of_row, plan in zip(bounds, plans, strict=True)
+    ]
+    _look(score, requests, [plan.longer[head] for plan, head in zip(plans, first, strict=True)], best)
     rest = [
         [
-            index
+            at
             for head, bound in enumerate(bounds[row])
             if head != first[row] and bound >= best[row][0]
-            for index in plan.members[head]
+            for at in plan.longer[head]
         ]
         for row, plan in enumerate(plans)
     ]
@@ -65,7 +72,7 @@ def likeliest(score: Scorer, requests: Sequence[ScoreRequest]) -> list[int]:
 
 
 def _look(
-    score: Scorer, requests: Sequence[ScoreRequest], opened: Sequence[list[int]], best: list[tuple[float, int]]
+    score: Scorer, requests: Sequence[ScoreRequest], opened: Sequence[Sequence[int]], best: list[tuple[float, int]]
 ) -> None:
     """Score some candidates of each row, and note where one is better than the best so far."""
     rows = [row for row, indices in enumerate(opened) if indices]

@@ -124,7 +124,7 @@ class LocalTeacher:
 
     def _choose(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[str]:
         requests = self._label_requests(part, labels)
-        return [labels[int(np.argmax([s.logprob for s in scores]))] for scores in self._working().score(requests)]
+        return [labels[index] for index in self._working().likeliest(requests)]
 
     def _label_requests(
         self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]

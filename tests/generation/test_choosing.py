@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -39,9 +40,10 @@ def test_it_is_the_first_of_the_highest(candidates: list[tuple[int, ...]], chanc
 @given(st.lists(TOKENS, min_size=1, max_size=8))
 def test_branches_hold_each_candidate_once_under_its_own_beginning(candidates: list[tuple[int, ...]]) -> None:
     plan = branches(tuple(candidates))
-    assert sorted(index for members in plan.members for index in members) == list(range(len(candidates)))
-    for head, members in zip(plan.heads, plan.members, strict=True):
-        assert all(candidates[index][: len(head)] == head for index in members)
+    members = [(*whole, *longer) for whole, longer in zip(plan.whole, plan.longer, strict=True)]
+    assert sorted(index for each in members for index in each) == list(range(len(candidates)))
+    for head, each in zip(plan.heads, members, strict=True):
+        assert all(candidates[index][: len(head)] == head for index in each)
     assert len(plan.heads) > 1 or len(set(candidates)) == 1
 
 
@@ -68,3 +70,14 @@ def test_what_cannot_be_scored_is_refused() -> None:
     with pytest.raises(UsageError):
         engine.likeliest([ScoreRequest((5,), ((5, 6), ()))])
     assert engine.likeliest([]) == []
+
+
+def test_candidates_that_differ_at_once_and_end_there_need_one_look() -> None:
+    looks = []
+
+    def score(asked: Sequence[ScoreRequest]) -> list[list[Score]]:
+        looks.append(len(asked))
+        return [[Score(-float(c[-1]), 1, (-float(c[-1]),)) for c in each.candidates] for each in asked]
+
+    assert likeliest(score, [ScoreRequest((1,), ((2, 9), (2, 3), (2, 5)))]) == [1]
+    assert looks == [1]
