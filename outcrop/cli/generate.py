@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from outcrop.cli.comparing import Comparison
-from outcrop.cli.console import Output, print_json, spoken_lines, visible
+from outcrop.cli.console import Output, message_console, print_json, spoken_lines, visible
 from outcrop.cli.options import MODEL_WORDS, OutputOption
 from outcrop.cli.workflows import load
 from outcrop.core.completions import Sampling
@@ -135,12 +135,33 @@ def _check(prompt: str | None, chat: bool, system: str, output: Output) -> None:
 
 
 def _talk(model: str, system: str, sampling: dict[str, Any]) -> None:
-    """Read a line, stream the answer, until the input ends."""
-    stream = load("stream")
-    messages = [Message("system", system)] if system else []
+    """Read a line, stream the answer, until the input ends. A later line that is refused does not end the talk."""
+    stream, first = load("stream"), [Message("system", system)] if system else []
+    turns: list[Message] = []
     for line in spoken_lines():
-        messages.append(Message("user", line))
-        messages.append(Message("assistant", _print_pieces(stream(model, messages, **sampling))))
+        asked = [*turns, Message("user", line)]
+        try:
+            asked, pieces = _fitting(asked, lambda kept: stream(model, [*first, *kept], **sampling))
+        except UsageError as error:
+            if not turns:
+                raise
+            message_console().print(f"error: {error}", markup=False)
+            continue
+        turns = [*asked, Message("assistant", _print_pieces(pieces))]
+
+
+def _fitting(
+    turns: list[Message], ask: Callable[[list[Message]], Iterable[str]]
+) -> tuple[list[Message], Iterable[str]]:
+    """The turns that are asked with, and the answer: the earliest are left out where the context is full. Raises
+    UsageError where the last one alone is refused."""
+    while True:
+        try:
+            return turns, ask(turns)
+        except UsageError:
+            if len(turns) == 1:
+                raise
+            turns = turns[2:]
 
 
 def _print_pieces(pieces: Iterable[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from outcrop.core.errors import UsageError
 from outcrop.core.results import Estimate, JsonReady
 from outcrop.evaluation.cost import Cost
 
@@ -44,6 +46,14 @@ class Target(JsonReady):
     within: float
     faster: float
     metric: str = ""
+
+    def checked(self) -> Target:
+        """Itself. Raises UsageError for a loss or a speed that nobody can mean."""
+        if not 0 <= self.within <= 100:
+            raise UsageError(f"--within is {self.within:g}.", "Give the points that may be lost, from 0 to 100.")
+        if not 0 < self.faster < math.inf:
+            raise UsageError(f"--faster is {self.faster:g}.", "Give times the teacher's speed, above 0.")
+        return self
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from outcrop.core.errors import UsageError
 from outcrop.data.mapping import fill
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
 from outcrop.models.folder import ModelFolder
@@ -25,8 +26,10 @@ class Question(NamedTuple):
 def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: Origin = PROMPT) -> Record:
     """The prompt as the model was trained on prompts: through its template, and as a turn or as plain text.
 
-    Raises UsageError where the template needs more than a prompt.
+    Raises UsageError where the template needs more than a prompt, and for text that is not UTF-8.
     """
+    for text in [prompt] if isinstance(prompt, str) else [message.content for message in prompt]:
+        _check_utf8(text, origin)
     if not isinstance(prompt, str):
         return Conversation(tuple(prompt), origin)
     card = folder.card
@@ -35,6 +38,14 @@ def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: O
         prompt = fill(form["template"], {"prompt": prompt, form["column"]: prompt})
     turn = Message("user", prompt)
     return Conversation((turn,), origin) if card.get("conversations") else Pair(prompt, "", origin)
+
+
+def _check_utf8(text: str, origin: Origin) -> None:
+    """Bytes of a command line or a pipe that are no UTF-8 come in as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"Character {error.start + 1} is not UTF-8.", "Write text as UTF-8.", str(origin)) from None
 
 
 def answers(folder: ModelFolder, record: Record) -> bool:

@@ -177,7 +177,7 @@ def _folder_remedy(name: str, path: Path) -> str:
     suggestion = did_you_mean(str(path), near)
     if suggestion.startswith("Did you mean"):
         return suggestion
-    hub = f", hf:{name}" if HUB_NAME.fullmatch(name) else ", hf:ORG/NAME"
+    hub = f", hf:{name}" if HUB_NAME.fullmatch(name) and not name.startswith(".") else ", hf:ORG/NAME"
     return f"Give a folder{hub}{''.join(f', bundled:{each}' for each in bundled_names())}."
 
 

@@ -136,7 +136,8 @@ def distill(
         instruction, [name for name in students if name not in (AUTO, LABELS)], hourly_price,
         accept_teacher_terms,
     )  # fmt: skip
-    asked.check(teacher, cut_up=AUTO in students or LABELS in students)
+    target = Target(within, faster, metric).checked()
+    asked.check(teacher, cut_up=AUTO in students or LABELS in students, cascade=cascade)
     check_metric(metric)
     inputs = (*([] if is_remote(teacher) else [teacher]), *asked.students, *data, *validation, *test)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
@@ -160,7 +161,6 @@ def distill(
                         seed=asked.spec.seed, listener=listener, choosing=LABELS in students)  # fmt: skip
         check_references(metric, learnt)
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
-        target = Target(within, faster, metric)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
                    shots, listener, cascade)  # fmt: skip
         made = [name for name in (AUTO, LABELS) if name in students]
@@ -208,7 +208,7 @@ class _Asked:
     hourly_price: float | None
     accept_teacher_terms: bool
 
-    def check(self, teacher: str, *, cut_up: bool) -> None:
+    def check(self, teacher: str, *, cut_up: bool, cascade: bool) -> None:
         """Raises UsageError or ModelError for what can be seen to be wrong without reading any data."""
         if self.spec.method != "full":
             wrong = f"A student is a whole model, which method {self.spec.method} does not make."
@@ -225,6 +225,8 @@ class _Asked:
         elif self.objective.on_policy_share:
             wrong = "A remote teacher does not say how likely a student's own answers are."
             raise UsageError(wrong, "Leave --objective on_policy_share out.")
+        elif cascade:
+            raise UsageError("A cascade needs its teacher's weights, and this one is remote.", "Leave --cascade out.")
         elif cut_up:
             raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
         for name in self.students:

@@ -123,7 +123,7 @@ def _missing(teacher: LoadedModel, systems: Sequence[System], rows: TestRows, sh
     tuned, has_base = _is_tuned(teacher), any(system.name == PROMPTED for system in systems)
     if tuned and not has_base:
         notes.append("The model that the teacher was tuned from is not here, so there is no teacher that is prompted.")
-    elif tuned and shots:
+    elif tuned and any("-shot" in system.name for system in systems):
         notes.append(
             "The teacher was tuned on prompts without worked examples and is measured without them; they stand before "
             "the prompts of the model that it was tuned from."

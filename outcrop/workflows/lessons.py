@@ -135,9 +135,12 @@ def check_choosing(lessons: Lessons, objective: DistillationSpec, *, cascade: bo
     if lessons.labels is None or not pairs:
         given = "Answers are no closed set of labels" if lessons.labels is None else "Rows are conversations"
         raise UsageError(f"{given}, so labels cannot be tokens.", "Use --student auto.")
-    if objective.on_policy_share or cascade:
-        other = "A cascade needs students with its teacher's tokens" if cascade else "A label is not written"
-        raise UsageError(f"{other}, which labels as tokens are not.", "Use --student auto, or leave it out.")
+    if cascade:
+        wrong = "A cascade needs students with its teacher's tokens, and labels as tokens are the student's own."
+        raise UsageError(wrong, "Leave out --student labels, or --cascade.")
+    if objective.on_policy_share:
+        wrong = "On-policy students learn from texts that they write, and with labels as tokens they write none."
+        raise UsageError(wrong, "Leave out --student labels, or --objective on_policy_share.")
 
 
 def refuse_answerless(lessons: Lessons) -> None:

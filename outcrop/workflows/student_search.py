@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ class Search:
     objective: DistillationSpec | None
     folder: Path
     listener: Listener
+    losses: dict[str, float] = field(default_factory=dict)
 
     def find(
         self, students: Sequence[Student], teacher: Teacher, prompts: Sequence[Record], tokens: int, longest: int
@@ -66,14 +67,14 @@ class Search:
                 break
             for student in chosen:
                 self._try(student, share, number, candidates)
-            ranked = sorted(chosen, key=lambda s: -_value(candidates[s.name]))  # stable: larger ones first
-            kept = ranked[: math.ceil(len(chosen) / 2)]
+            chosen.sort(key=lambda s: merit(candidates[s.name], self.losses), reverse=True)  # stable: larger ones first
+            kept = chosen[: math.ceil(len(chosen) / 2)]
             for student in chosen:
                 if student not in kept:
                     fate = f"left behind after {share:.0%} of a training"
                     candidates[student.name] = replace(candidates[student.name], fate=fate)
             chosen = kept
-        winner = max(chosen, key=lambda s: _value(candidates[s.name]))
+        winner = chosen[0]
         for student in chosen:
             fate = "trained wholly" if student is winner else "left behind before the last training"
             candidates[student.name] = replace(candidates[student.name], fate=fate)
@@ -132,14 +133,19 @@ class Search:
             objective = self.objective if student.new_ids is not None else None
             spec = self.spec.model_copy(update={"max_steps": steps, "warmup_steps": max(1, steps // 10)})
             trained = train_student(student, self.course, spec, self.sources, objective, folder, quietly(self.listener))
-            write_json(kept, self._quality(trained.outcome.after))
+            after, rows = trained.outcome.after, len(self.course.validation)
+            assert after is not None, "there are validation rows"
+            quality = quality_of(after.exact_match, after.loss, rows, self.course.metric)
+            write_json(kept, {"quality": quality.as_dict(), "loss": after.loss})
         values = json.loads(kept.read_text("utf-8"))
-        quality = Estimate(**values)
+        self.losses[student.name] = values["loss"]
+        quality = Estimate(**values["quality"])
         candidates[student.name] = replace(candidates[student.name], quality=quality, steps=steps)
 
-    def _quality(self, after: Any) -> dict[str, Any]:
-        rows = len(self.course.validation)
-        return quality_of(after.exact_match, after.loss, rows, self.course.metric).as_dict()
+
+def merit(candidate: Candidate, losses: Mapping[str, float]) -> tuple[float, float]:
+    """What candidates are ranked by: quality, and between equals, as after few steps, the loss, by name."""
+    return candidate.quality.value if candidate.quality else -math.inf, -losses.get(candidate.name, math.inf)
 
 
 def quality_of(exact_match: float, loss: float, rows: int, metric: str | None) -> Estimate:
@@ -155,7 +161,3 @@ def on_front(candidates: Sequence[Candidate]) -> list[Candidate]:
     front = pareto_front([(min(c.faster, c.throughput), c.quality.value) for c in tried if c.quality is not None])
     best = {c.name for c, is_best in zip(tried, front, strict=True) if is_best}
     return [replace(c, on_front=c.name in best) for c in candidates]
-
-
-def _value(candidate: Candidate) -> float:
-    return candidate.quality.value if candidate.quality else -math.inf

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from outcrop.core.completions import Completion, Sampling
+from outcrop.core.errors import UsageError
 from outcrop.data.records import Message
 
 
@@ -54,6 +55,24 @@ def test_a_conversation_remembers_both_sides(command) -> None:
     assert done.stdout == "answer 1\nanswer 2\n"
     assert [(turn.role, turn.content) for turn in seen[1]] == [
         ("system", "Be brief."), ("user", "one"), ("assistant", "answer 1"), ("user", "two"),
+    ]  # fmt: skip
+
+
+def test_a_full_context_loses_the_earliest_turns_and_a_refused_line_does_not_end_the_talk(command) -> None:
+    seen: list[list[str]] = []
+
+    def stream(model: str, messages: list[Message], **_: Any) -> Iterator[str]:
+        if len(messages) > 3 or messages[-1].content == "too long":
+            raise UsageError("The prompt is too long.", "Ask less.")
+        seen.append([turn.content for turn in messages])
+        return iter(["answer"])
+
+    command.provide("stream", stream)
+    done = command("generate", "--model", "m", "--chat", stdin="one\ntwo\nthree\ntoo long\nfour\n")
+    assert done.exit_code == 0
+    assert done.stderr.count("The prompt is too long.") == 1
+    assert seen == [
+        ["one"], ["one", "answer", "two"], ["two", "answer", "three"], ["three", "answer", "four"],
     ]  # fmt: skip
 
 

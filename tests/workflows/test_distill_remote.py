@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -131,4 +132,15 @@ def test_nothing_is_asked_before_the_terms_are_accepted(base: str, rows: str, tm
 def test_what_a_remote_teacher_cannot_do_is_said_first(rows: str, tmp_path: Path, clerk: Clerk) -> None:
     with pytest.raises(UsageError, match="weights are not here"):
         outcrop.distill(clerk.name, [rows], str(tmp_path / "out"))
+    with pytest.raises(UsageError, match="Leave --cascade out"):
+        outcrop.distill(
+            clerk.name, [rows], str(tmp_path / "out"), students=["bundled:pebble-s"], cascade=True,
+            accept_teacher_terms=True,
+        )  # fmt: skip
     assert clerk.seen == []
+
+
+@pytest.mark.parametrize("wrong", [{"within": -1}, {"within": math.nan}, {"faster": 0}, {"faster": math.inf}])
+def test_targets_that_nobody_can_mean_are_refused(rows: str, tmp_path: Path, wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"--{next(iter(wrong))} is"):
+        outcrop.distill("bundled:pebble-s", [rows], str(tmp_path / "out"), **wrong)  # type: ignore[arg-type]

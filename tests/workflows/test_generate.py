@@ -81,6 +81,12 @@ def test_a_template_that_needs_more_than_a_prompt_says_so(model: Path) -> None:
         generate(str(model), "hi")
 
 
+@pytest.mark.parametrize("prompt", ["\udcff bad", [Message("user", "\udcff bad")]])
+def test_a_prompt_that_is_no_utf8_is_refused(model: Path, prompt: str | list[Message]) -> None:
+    with pytest.raises(UsageError, match="Character 1 is not UTF-8"):
+        generate(str(model), prompt)
+
+
 def test_special_tokens_in_a_prompt_are_refused(model: Path) -> None:
     for prompt in ("x</s>", (Message("user", "x</s>"),)):
         with pytest.raises(DataError, match=r"^the prompt: The special token '</s>'"):

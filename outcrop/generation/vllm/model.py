@@ -39,7 +39,8 @@ class ServedModel:
         folder = find_model(model.name)
         refuse_cascade(folder, "vLLM")
         if (folder.card.get("rendering") or {}).get("label_tokens"):
-            raise ModelError("vLLM does not end at labels that are tokens.", "Use the embedded engine.", model.name)
+            remedy = "Use our own engine: --runner local or --engine embedded."
+            raise ModelError("vLLM does not end at labels that are tokens.", remedy, model.name)
         structure = load_structure(folder.root)
         path = folder.path.resolve() if folder.base is None else _merged(folder, scratch / "model")
         return cls(path, folder.digest(), load_tokenizer(folder), Limits.of(structure), layer_sizes(structure))
