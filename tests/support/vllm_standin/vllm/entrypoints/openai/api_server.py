@@ -195,6 +195,12 @@ async def _next(events: AsyncIterator[TokenEvent]) -> TokenEvent | None:
     return await anext(events, None)
 
 
+class Server(ThreadingHTTPServer):
+    """Lets as many connect at once as vLLM's server does; five, the default, break the connections of others."""
+
+    request_queue_size = 2048
+
+
 def main() -> None:
     """Load, then serve; flags that vLLM does not have end it."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -204,7 +210,7 @@ def main() -> None:
         parser.add_argument(f"--{switch}", action="store_true")
     arguments = parser.parse_args()
     Handler.standin = Standin(arguments)
-    ThreadingHTTPServer((arguments.host, int(arguments.port)), Handler).serve_forever()
+    Server((arguments.host, int(arguments.port)), Handler).serve_forever()
 
 
 if __name__ == "__main__":
