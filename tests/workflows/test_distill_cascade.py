@@ -19,8 +19,11 @@ FAST = {"epochs": 2, "batch_size": 16, "learning_rate": 5e-3, "precision": "floa
 
 @pytest.fixture(scope="module")
 def teacher(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny model, tuned on rows like those of the `many` fixture."""
-    folder = tmp_path_factory.mktemp("teacher")
+    return tuned(base, tmp_path_factory.mktemp("teacher"))
+
+
+def tuned(base: str, folder: Path) -> str:
+    """A tiny model, tuned on rows as `written` makes them."""
     outcrop.tune(
         base, [written(folder, 120)], str(folder / "model"), columns=COLUMNS, template=TEMPLATE,
         settings={**FAST, "epochs": 4},

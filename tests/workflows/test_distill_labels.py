@@ -23,19 +23,14 @@ from outcrop.workflows.students import examples_of, from_teacher
 from outcrop.workflows.teachers import LocalTeacher, open_cache
 from outcrop.workflows.teaching import explained, with_choices
 from tests.support.training import spec
-from tests.workflows.test_distill_cascade import COLUMNS, FAST, TEMPLATE, written
+from tests.workflows.test_distill_cascade import FAST, TEMPLATE, tuned, written
 
 LABELS = ("card", "fee", "refund")
 
 
 @pytest.fixture(scope="module")
 def teacher(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("teacher")
-    outcrop.tune(
-        base, [written(folder, 120)], str(folder / "model"), columns=COLUMNS, template=TEMPLATE,
-        settings={**FAST, "epochs": 4},
-    )  # fmt: skip
-    return str(folder / "model")
+    return tuned(base, tmp_path_factory.mktemp("teacher"))
 
 
 @pytest.fixture(scope="module")
