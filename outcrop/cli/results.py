@@ -13,6 +13,7 @@ from rich.text import Text
 
 from outcrop.cli.console import visible
 from outcrop.cli.event_text import number
+from outcrop.evaluation.distillation import Candidate, DistillationFacts
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.evaluation.table import terminal_table
 
@@ -36,6 +37,9 @@ def render(result: Result) -> RenderableType:
         return evaluation(result)
     evaluations = {name: part for name, part in vars(result).items() if isinstance(part, EvaluationResult)}
     rest = {name: value for name, value in result.as_dict().items() if name not in evaluations}
+    for name, part in vars(result).items():
+        if isinstance(part, DistillationFacts):
+            rest[name] = {**rest[name], "candidates": [_tried(candidate) for candidate in part.candidates]}
     return Group(*(evaluation(each) for each in evaluations.values()), figures_and_tables(rest))
 
 
@@ -52,6 +56,14 @@ def evaluation(result: EvaluationResult) -> Group:
         *(Text(visible(sentence)) for sentence in said),
         Text(),
     )
+
+
+def _tried(candidate: Candidate) -> dict[str, Any]:
+    """What of a candidate fits beside the others on a terminal; JSON and report have all of it."""
+    return {
+        "name": candidate.name, "faster": f"{candidate.faster:.1f}×", "throughput": f"{candidate.throughput:.1f}×",
+        "quality": candidate.quality and candidate.quality.value, "what became of it": candidate.fate,
+    }  # fmt: skip
 
 
 def figures_and_tables(fields: Mapping[str, Any]) -> Group:

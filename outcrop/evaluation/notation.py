@@ -89,8 +89,10 @@ def milliseconds(value: float | None) -> str:
 
 
 def minutes(value: float | None) -> str:
-    """3.4, or a dash where nothing was trained."""
-    return ABSENT if value is None else f"{value:,.1f}"
+    """3.4, of less than one 0.05, or a dash where nothing was trained."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.01 else "< 0.01"
 
 
 def tokens(value: float | None) -> str:

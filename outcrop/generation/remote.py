@@ -206,7 +206,8 @@ class RemoteChat:
             if attempt + 1 < self.spec.tries:
                 time.sleep(pause)
         raise Unavailable(
-            f"{self.model.url} did not answer in {self.spec.tries} tries: {reason}", "Go on later with --resume."
+            f"{self.model.url} did not answer in {self.spec.tries} tries: {reason}",
+            "Check that it runs there. What it answered before is kept: the same command asks only for the rest.",
         )
 
     def _wait_for_turn(self) -> None:
@@ -215,7 +216,7 @@ class RemoteChat:
             if self.spec.spend_cap is not None and self.spent >= self.spec.spend_cap:
                 raise JobFailed(
                     f"The spend cap of {self.spec.spend_cap:.2f} USD is reached.",
-                    "Answers so far are kept: raise the cap and go on with --resume.",
+                    "Answers so far are kept: with a higher cap the same command asks only for the rest.",
                 )
             now = time.monotonic()
             pause = max(0.0, self._starts - now)

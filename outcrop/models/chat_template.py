@@ -33,6 +33,11 @@ def apply(template: str, messages: Sequence[Message], names: Mapping[str, str], 
     )
 
 
+def check(template: str) -> None:
+    """Raise jinja2.TemplateSyntaxError for what is no template."""
+    _compiled(template)
+
+
 class _Generation(Extension):
     """{% generation %} is where other trainers look for their loss mask; to the text it adds nothing."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from outcrop.core.errors import MissingDependency, ModelError, did_you_mean
 from outcrop.core.files import Location, digest, write_json
+from outcrop.models.file_checks import check_config
 
 BUNDLED = Path(__file__).parent / "bundled"
 CARD, README = "outcrop.json", "README.md"
@@ -163,6 +164,8 @@ def _check_is_model(name: str, path: Path) -> None:
                 "Use a model whose architecture transformers knows.",
                 name,
             )
+    if (path / CONFIG).exists():
+        check_config(_json(path / CONFIG), path / CONFIG)
     if not list(path.glob("*.safetensors")):
         pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLES)[:3]
         why = f" (only {', '.join(pickles)}: pickles can run code and are never loaded)" if pickles else ""

@@ -12,7 +12,17 @@ from outcrop.core.catalog import Catalog
 from outcrop.core.errors import MissingDependency, ModelError
 from outcrop.models import lora
 from outcrop.models.cascade import CascadeSpec, read_cascade
-from outcrop.models.folder import CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, ModelFolder, find_model
+from outcrop.models.file_checks import check_named_template, check_template_file
+from outcrop.models.folder import (
+    CARD,
+    CHAT_TEMPLATE,
+    CONFIG,
+    GENERATION_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    ModelFolder,
+    find_model,
+)
 from outcrop.models.llama import read_llama
 from outcrop.models.plain_tokenizer import read_plain_tokenizer
 from outcrop.models.rendering import Renderer, RenderingSpec
@@ -69,7 +79,7 @@ def default_device() -> torch.device:
 
 
 def load_tokenizer(folder: ModelFolder) -> Any:
-    """The folder's tokenizer, or that of its base. Raises ModelError where there is none."""
+    """The folder's tokenizer, or that of its base. Raises ModelError where there is none, or it is broken."""
     return _transformers("tokenizer")(_with_tokenizer(folder))
 
 
@@ -92,7 +102,9 @@ def load_structure(folder: ModelFolder) -> Any:
 def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:
     """The renderer stored with the model, or the default for its tokenizer."""
     spec = RenderingSpec.parse(folder.card.get("rendering") or {}, where=folder.name)
-    return Renderer(tokenizer, spec, _eos_ids(folder.root), where=folder.name)
+    return Renderer(
+        tokenizer, spec, _eos_ids(folder.root), where=folder.name, template_place=_template_place(folder, spec)
+    )
 
 
 def load_model(
@@ -140,7 +152,21 @@ def _with_tokenizer(folder: ModelFolder) -> ModelFolder:
         return _with_tokenizer(folder.base)
     if not any((folder.path / file).exists() for file in TOKENIZER_FILES):
         raise ModelError("The folder holds no tokenizer.", f"Put {TOKENIZER} beside the weights.", folder.name)
+    if (folder.path / CHAT_TEMPLATE).exists():
+        check_template_file(folder.path / CHAT_TEMPLATE)
+    check_named_template(folder.read(TOKENIZER_CONFIG).get("chat_template"), folder.path / TOKENIZER_CONFIG)
     return folder
+
+
+def _template_place(folder: ModelFolder, spec: RenderingSpec) -> str:
+    """The file that the chat template of a folder's renderer is from; none for the default one."""
+    if spec.chat_template:
+        return f"{folder.path / CARD}: rendering: chat_template"
+    holder = _with_tokenizer(folder)
+    if (holder.path / CHAT_TEMPLATE).exists():
+        return str(holder.path / CHAT_TEMPLATE)
+    named = holder.read(TOKENIZER_CONFIG).get("chat_template")
+    return f"{holder.path / TOKENIZER_CONFIG}: chat_template" if named else ""
 
 
 def _weights(folder: ModelFolder, dtype: torch.dtype, read: ReadWeights) -> Any:

@@ -70,14 +70,17 @@ class Renderer:
     """Renders with one tokenizer and one spec.
 
     tokenizer: a transformers fast tokenizer, or a PlainTokenizer.
-    eos_ids: further ids that end an answer (generation_config).
+    eos_ids: further ids that end an answer (generation_config). where, template_place: the folder and the file of its
+    template, for errors.
     Raises ModelError if the tokenizer has no end token, or its chat template does not close assistant turns.
     """
 
     def __init__(
-        self, tokenizer: Any, spec: RenderingSpec | None = None, eos_ids: Sequence[int] = (), *, where: str = ""
-    ) -> None:
+        self, tokenizer: Any, spec: RenderingSpec | None = None, eos_ids: Sequence[int] = (), *, where: str = "",
+        template_place: str = "",
+    ) -> None:  # fmt: skip
         self.tokenizer, self.spec, self._where = tokenizer, spec or RenderingSpec(), where
+        self._template_place = template_place or where
         if tokenizer.eos_token_id is None:
             raise ModelError("The tokenizer has no end token.", "Name one in tokenizer_config.json: eos_token.", where)
         self.eos_id: int = tokenizer.eos_token_id
@@ -226,7 +229,7 @@ class Renderer:
         return ModelError(
             f"The chat template {does}.",
             "Give the model one that only appends, and closes each answer with a special token.",
-            self._where if origin == NOWHERE else str(origin),
+            self._template_place if origin == NOWHERE else str(origin),
         )
 
     def _text(self, messages: Sequence[Message], prompting: bool, origin: Origin) -> str:

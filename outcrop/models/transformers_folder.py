@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from outcrop.core.errors import ModelError
-from outcrop.models.folder import CONFIG, ModelFolder
+from outcrop.core.errors import ModelError, did_you_mean
+from outcrop.models.folder import CONFIG, TOKENIZER, ModelFolder
 
 LONGEST_REASON = 300
 
@@ -25,12 +28,14 @@ transformers.utils.logging.set_verbosity_error()
 
 def read_tokenizer(folder: ModelFolder) -> Any:
     """The folder's own tokenizer. Raises ModelError."""
+    _check_tokenizer_file(folder)
     with _reading("tokenizer", folder):
         return AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
 
 
 def read_config(folder: ModelFolder) -> Any:
     """The folder's configuration. Raises ModelError."""
+    _check_names(folder)
     with _reading("configuration", folder):
         return AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
 
@@ -46,6 +51,7 @@ def read_weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
     """The model of a folder that is no adapter. Raises ModelError."""
     if "quantization_config" in folder.read(CONFIG):
         raise ModelError("The weights are quantised.", "Take the model's weights in full precision.", folder.name)
+    _check_names(folder)
     with _BUILDING, _reading("model", folder):
         model, account = AutoModelForCausalLM.from_pretrained(
             str(folder.path),
@@ -66,13 +72,43 @@ def read_weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
     return model
 
 
+def _check_names(folder: ModelFolder) -> None:
+    """Raise ModelError for functions that config.json names and transformers does not have."""
+    config, where = folder.read(CONFIG), str(folder.path / CONFIG)
+    for field in ("hidden_act", "hidden_activation"):
+        given = config.get(field)
+        if given is not None and given not in ACT2FN:
+            raise ModelError(f"{field} is {given!r}, which is no activation.", did_you_mean(str(given), ACT2FN), where)
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, dict) else None
+    known = {"default", "mrope", *ROPE_INIT_FUNCTIONS}
+    if kind is not None and kind not in known:
+        raise ModelError(f"rope_type is {kind!r}, which is no kind of angles.", did_you_mean(str(kind), known), where)
+
+
+def _check_tokenizer_file(folder: ModelFolder) -> None:
+    """Raise ModelError for a tokenizer.json that is broken, which transformers tells of in other words."""
+    path = folder.path / TOKENIZER
+    if not path.exists():
+        return
+    try:
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  tokenizers raises Exception itself
+        folder.read(TOKENIZER)  # which says where it stops being JSON
+        wrong = f"{TOKENIZER} describes no tokenizer: {_said(error)}."
+        raise ModelError(wrong, "Restore the file.", str(path)) from None
+
+
 @contextmanager
 def _reading(what: str, folder: ModelFolder) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  for a broken file the libraries raise anything, Exception itself too
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + " …"
         raise ModelError(
-            f"The {what} cannot be read: {reason}.", "Restore the files of the folder.", folder.name
+            f"The {what} cannot be read: {_said(error)}.", "Restore the files of the folder.", folder.name
         ) from None
+
+
+def _said(error: Exception) -> str:
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + " …"

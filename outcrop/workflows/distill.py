@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import ModelError, UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_atomic, write_json
 from outcrop.core.invocation import repeatable
@@ -24,7 +25,7 @@ from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.generation.remote import RemoteChat, RemoteSpec, is_remote
 from outcrop.models.cascade import refuse_cascade
-from outcrop.models.folder import STUDENT, extend_card, find_model
+from outcrop.models.folder import STUDENT, ModelFolder, extend_card, find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.saving import save_card
 from outcrop.training.distillation.spec import DistillationSpec
@@ -32,7 +33,7 @@ from outcrop.training.journal import read_journal, write_metrics
 from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.cascading import Behind, Cascade, check_cascade, save_cascade
 from outcrop.workflows.distillation_columns import Columns
-from outcrop.workflows.distillation_report import Bill, check_metric, check_references, decided_by, prove
+from outcrop.workflows.distillation_report import Bill, check_answers, check_metric, decided_by, prove
 from outcrop.workflows.lessons import Lessons, card_of, check_choosing, gather_lessons, usable
 from outcrop.workflows.measure import TestRows
 from outcrop.workflows.records import Source
@@ -156,10 +157,11 @@ def distill(
         lessons = usable(lessons, models.readers, asked.context(models), longest, listener, drop=drop_bad_rows)
         if LABELS in students:
             check_choosing(lessons, asked.objective, cascade=cascade)
+        check_answers(metric, [row for row in lessons.test if has_answer(row)], lessons.labels)
         clock.enter("teacher")
         learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
                         seed=asked.spec.seed, listener=listener, choosing=LABELS in students)  # fmt: skip
-        check_references(metric, learnt)
+        check_answers(metric, learnt.references, learnt.lessons.labels)
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
                    shots, listener, cascade)  # fmt: skip
@@ -230,7 +232,7 @@ class _Asked:
         elif cut_up:
             raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
         for name in self.students:
-            refuse_cascade(find_model(name), "distillation")
+            refuse_cascade(_student_folder(name), "distillation")
         if is_remote(teacher):
             settle_terms(teacher, accepts=self.accept_teacher_terms)
 
@@ -366,6 +368,16 @@ class _Job:
         spec, found = made.set_rules(load_model(str(self._place)), records)
         save_cascade(self.folder, local.loaded, spec, card)
         return Behind(made, spec, found, str(self.folder))
+
+
+def _student_folder(name: str) -> ModelFolder:
+    """Raises ModelError, or UsageError for a word of --student that was mistyped."""
+    try:
+        return find_model(name)
+    except ModelError:
+        if meant := difflib.get_close_matches(name, (AUTO, LABELS), n=1):
+            raise UsageError(f"There is no model folder {name}.", f"Did you mean: --student {meant[0]}?") from None
+        raise
 
 
 def _longest(reader: LoadedModel, lessons: Lessons, wanted: int | None) -> int:

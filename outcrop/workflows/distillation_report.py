@@ -17,7 +17,7 @@ from outcrop.core.results import Estimate
 from outcrop.core.spec import Resolved
 from outcrop.core.statistics import ratio_of_medians, wilson
 from outcrop.data.prompts import has_answer
-from outcrop.data.records import answer_text
+from outcrop.data.records import Record, answer_text
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.cost import Cost, RunningCost, reckon
@@ -152,9 +152,11 @@ def check_metric(name: str) -> None:
         raise UsageError(f"A student's answers are not measured by {name}.", f"Allowed: {', '.join(allowed)}.")
 
 
-def check_references(metric: str, learnt: Taught) -> None:
-    """Raise UserError, before any training, where the test rows' answers cannot be measured by the metric."""
-    rows = TestRows(learnt.references, learnt.lessons.labels)
+def check_answers(metric: str, records: Sequence[Record], labels: Sequence[str] | None) -> None:
+    """Raise UserError where the answers of these test rows cannot be measured by the metric."""
+    if not records:
+        return
+    rows = TestRows(list(records), labels)
     examples = [Example("", (text := answer_text(record).strip(),), text, rows.labels) for record in rows.records]
     METRICS.load(decided_by(metric, rows)[0]).sums(examples)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from outcrop.cli.results import ROWS, figures_and_tables
+from outcrop.cli.results import ROWS, figures_and_tables, render
 from outcrop.core.results import Estimate
+from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Speed, Target
 from outcrop.evaluation.results import DataFacts, EvaluationResult, MetricFacts, SystemResult
 
 
@@ -54,6 +56,32 @@ def test_what_is_nested_in_a_table_stays() -> None:
     text = shown({"rows": [{"name": "a", "counts": {"train": 3, "test": 1}, "labels": ["x", "y"]}]})
     assert "train 3, test 1" in text
     assert "x, y" in text
+
+
+def test_the_table_of_candidates_fits_a_terminal() -> None:
+    name = "depth 50 %, neurons 50 %, heads 50 %, channels 50 %, vocabulary 1,234"
+    fate = "left behind after 15% of a training"
+    tried = Candidate(name, Speed(1.0, 2.0, 3, 4.0), 8.04, 7.0, Estimate(0.8123, 0.7, 0.9, 9, "Wilson"), 9, fate)
+    proof = Proof("accuracy", 0.0, 0.0, True, 9, None, "Tango score", tried.quality)  # type: ignore[arg-type]
+    facts = DistillationFacts(
+        Target(2, 5), "by sequences", "big", name, (tried,), proof, proof.agreement, proof.agreement, {}, (1.0, 0.1),
+        True, "loss", 1, 0,
+    )  # fmt: skip
+
+    @dataclass(frozen=True)
+    class Made:
+        facts: DistillationFacts
+
+        def as_dict(self) -> dict[str, Any]:
+            return {"facts": self.facts.as_dict()}
+
+    file = io.StringIO()
+    Console(file=file, width=80).print(render(Made(facts)))
+    lines = file.getvalue().splitlines()
+    start = next(row for row, line in enumerate(lines) if line.strip() == "candidates")
+    assert lines[start + 1].split() == ["name", "faster", "throughput", "quality", "what", "became", "of", "it"]
+    assert lines[start + 2].split()[:4] == ["depth", "50", "%,", "neurons"]
+    assert "8.0×    7.0×         0.8123  left behind after 15%" in lines[start + 2]
 
 
 def test_long_tables_and_lists_say_what_is_left_out() -> None:

@@ -41,6 +41,11 @@ def test_table_has_one_row_per_system_and_only_measured_columns(result: Evaluati
     assert all(len(row.cells) == len(table.columns) for row in table.rows)
 
 
+def test_short_trainings_are_not_none() -> None:
+    told = [notation.minutes(value) for value in (None, 0.0, 0.004, 0.047, 0.96, 1.04, 1234.56)]
+    assert told == [notation.ABSENT, "< 0.01", "< 0.01", "0.05", "0.96", "1.0", "1,234.6"]
+
+
 def test_unmeasured_columns_are_left_out(result: EvaluationResult) -> None:
     bare = [
         replace(s, latency_p50_ms=None, latency_p95_ms=None, train_minutes=None, output_tokens_mean=None)

@@ -98,6 +98,9 @@ def test_an_endpoint_that_stays_busy_is_given_up(endpoint: Endpoint) -> None:
     endpoint.failures = 9
     with pytest.raises(Unavailable, match="did not answer in 3 tries: 503"):
         ask(RemoteChat(endpoint.name, RemoteSpec(tries=3)), "a")
+    with pytest.raises(Unavailable) as refused:
+        ask(RemoteChat("openai:gpt@http://127.0.0.1:9/v1", RemoteSpec(tries=1)), "a")
+    assert "--resume" not in str(refused.value)
     assert len(endpoint.requests) == 3
 
 

@@ -97,15 +97,24 @@ def truncate(folder: Path) -> None:
         ),
         (lambda folder: edit(folder / "config.json", num_hidden_layers=3), "9 tensors are missing"),
         (lambda folder: edit(folder / "config.json", vocab_size=400), "tensors are missing or have another shape"),
-        (lambda folder: edit(folder / "config.json", hidden_size="wide"), "expected int"),
+        (lambda folder: edit(folder / "config.json", hidden_size="wide"), 'hidden_size is "wide", not a whole number'),
+        (
+            lambda folder: edit(folder / "config.json", head_dim=0, num_hidden_layers=-1),
+            "num_hidden_layers is -1, not a whole number above 0; head_dim is 0, not a whole number above 0.",
+        ),
+        (lambda folder: edit(folder / "config.json", rms_norm_eps="a"), 'rms_norm_eps is "a", not a number above 0'),
+        (lambda folder: edit(folder / "config.json", hidden_act="silly"), "hidden_act is 'silly', which is no activ"),
+        (
+            lambda folder: edit(folder / "config.json", rope_parameters={"rope_type": "lin", "rope_theta": 1.0}),
+            "rope_type is 'lin', which is no kind of angles.",
+        ),
         (lambda folder: edit(folder / "config.json", model_type="t5"), "Unrecognized configuration class"),
         (lambda folder: edit(folder / "config.json", model_type="unheard"), "does not recognize this architecture"),
         (lambda folder: edit(folder / "config.json", quantization_config={"bits": 4}), "The weights are quantised."),
         (lambda folder: (folder / "tokenizer.json").unlink(), "The folder holds no tokenizer."),
-        (lambda folder: (folder / "tokenizer.json").write_text("{"), "The tokenizer cannot be read"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "The tokenizer cannot be read"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer.json is not JSON: Expecting property"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer.json describes no tokenizer"),
         (lambda folder: edit(folder / "tokenizer_config.json", eos_token=None), "no end token"),
-        (lambda folder: (folder / "chat_template.jinja").write_text("{% for"), "The chat template cannot be applied"),
         (lambda folder: (folder / "generation_config.json").write_text("{"), "generation_config.json is not JSON"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -118,6 +127,47 @@ def test_broken_folders_are_refused_in_one_line(
     error = refusal(model, load)
     assert says in error.message
     assert error.where.startswith(str(model))
+
+
+NAMED = "tokenizer_config.json: chat_template"
+
+
+@pytest.mark.parametrize(
+    ("damage", "says", "place"),
+    [
+        (lambda folder: (folder / "chat_template.jinja").write_text("{% for"), "Jinja: line 1", "chat_template.jinja"),
+        (lambda folder: (folder / "chat_template.jinja").write_text(" \n"), "is empty", "chat_template.jinja"),
+        (lambda folder: (folder / "chat_template.jinja").write_bytes(b"\xff"), "is not UTF-8", "chat_template.jinja"),
+        (lambda folder: (folder / "chat_template.jinja").mkdir(), "cannot be read", "chat_template.jinja"),
+        (lambda folder: (folder / "chat_template.jinja").write_text("x"), "does not close", "chat_template.jinja"),
+        (lambda folder: edit(folder / "tokenizer_config.json", chat_template="{{"), "is no Jinja", NAMED),
+        (lambda folder: edit(folder / "tokenizer_config.json", chat_template=5), "is 5, not a text", NAMED),
+        (
+            lambda folder: edit(folder / "tokenizer_config.json", chat_template=[{"name": "tool", "template": "x"}]),
+            "no template named default, only tool",
+            NAMED,
+        ),
+        (
+            lambda folder: edit(folder / CARD, rendering={"chat_template": "{% for"}),
+            "cannot be applied",
+            f"{CARD}: rendering: chat_template",
+        ),
+    ],
+)
+@pytest.mark.parametrize("load", [load_model, open_model])
+def test_a_broken_chat_template_is_no_missing_one(
+    model: Path, damage: Callable[[Path], object], says: str, place: str, load: Callable[[str], LoadedModel]
+) -> None:
+    damage(model)
+    error = refusal(model, load)
+    assert says in error.message
+    assert error.where == f"{model}/{place}"
+
+
+def test_a_broken_template_file_is_told_although_the_card_has_another(model: Path) -> None:
+    edit(model / CARD, rendering={"chat_template": load_model(str(model)).renderer.chat_template})
+    (model / "chat_template.jinja").write_text("{% for")
+    assert refusal(model).where == f"{model}/chat_template.jinja"
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:

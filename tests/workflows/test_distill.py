@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import outcrop
-from outcrop.core.errors import DataError, UsageError
+from outcrop.core.errors import DataError, ModelError, UsageError
 from outcrop.core.files import digest
 from outcrop.models.folder import extend_card
 from outcrop.models.loading import load_model
@@ -171,14 +171,25 @@ def test_a_vocabulary_holds_what_the_teacher_says_of_held_out_rows(teacher: str,
 def test_a_metric_without_a_bound_is_refused(teacher: str, rows: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not measured by perplexity"):
         distill(teacher, rows, tmp_path / "out", metric="perplexity")
-    with pytest.raises(DataError, match="is no JSON object"):
-        distill(teacher, rows, tmp_path / "out", metric="slot_f1")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_that_does_not_fit_the_answers_is_refused_before_the_teacher_is_asked(
+    teacher: str, rows: str, tmp_path: Path, outcrop_home: Path
+) -> None:
+    with pytest.raises(DataError, match="is no JSON object"):
+        distill(teacher, rows, tmp_path / "out", metric="slot_f1", relabel=True)
+    assert not (tmp_path / "out").exists()
+    assert not list(TeacherCache(outcrop_home / "teachers.db").holdings())
 
 
 def test_what_is_wrong_is_said_before_any_work(teacher: str, rows: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Did you mean: divergence"):
         distill(teacher, rows, tmp_path / "out", objective={"divergance": "forward_kl"})
+    with pytest.raises(UsageError, match="Did you mean: --student labels"):
+        distill(teacher, rows, tmp_path / "out", students=["label"])
+    with pytest.raises(ModelError, match="There is no model folder tiny"):
+        distill(teacher, rows, tmp_path / "out", students=["tiny"])
     with pytest.raises(UsageError, match="costs are then told in seconds"):
         distill(teacher, rows, tmp_path / "out", hourly_price=0)
     assert not (tmp_path / "out").exists()
