@@ -152,7 +152,7 @@ def check_metric(name: str) -> None:
         raise UsageError(f"A student's answers are not measured by {name}.", f"Allowed: {', '.join(allowed)}.")
 
 
-def check_answers(metric: str, records: Sequence[Record], labels: Sequence[str] | None) -> None:
+def check_answers(metric: str, records: Sequence[Record], labels: tuple[str, ...] | None) -> None:
     """Raise UserError where the answers of these test rows cannot be measured by the metric."""
     if not records:
         return
