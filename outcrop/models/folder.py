@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from outcrop.core.errors import MissingDependency, ModelError, did_you_mean
-from outcrop.core.files import Location, digest, write_json
+from outcrop.core.files import Location, write_json
 from outcrop.models.file_checks import check_config
+from outcrop.store.digests import remembered_digest
 
 BUNDLED = Path(__file__).parent / "bundled"
 CARD, README = "outcrop.json", "README.md"
@@ -74,7 +75,7 @@ class ModelFolder:
         names = (CONFIG, ADAPTER_CONFIG, TOKENIZER, TOKENIZER_CONFIG, CASCADE)
         for path in [*self.weights, *(self.path / name for name in names)]:
             if path.exists():
-                total.update(f"{path.name} {digest(path)}\n".encode())
+                total.update(f"{path.name} {remembered_digest(path)}\n".encode())
         return f"sha256:{total.hexdigest()}"
 
 

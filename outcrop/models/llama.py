@@ -6,6 +6,8 @@ Shape letters: B rows, S length, H query heads, K key-value heads, D head width,
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -18,11 +20,21 @@ from torch.overrides import TorchFunctionMode
 
 from outcrop.models.folder import CONFIG, ModelFolder
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""Names of one file of weights, and of the file that says which of several holds which tensor."""
+BASE = 10_000.0
+"""Of the angles, where no folder names one."""
+PLAIN_ANGLES = {"rope_type", "rope_theta"}
+LLAMA3_ANGLES = PLAIN_ANGLES | {
+    "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"
+}  # fmt: skip
 
 
 class LlamaConfig(BaseModel):
-    """A config.json that nothing else is said in: a field that is missing, unknown or of another kind is refused."""
+    """A config.json that nothing else is said in: a field that is missing, unknown or of another kind is refused.
+
+    What older folders leave out or say at another place is put where it is now.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -39,9 +51,9 @@ class LlamaConfig(BaseModel):
     rope_parameters: dict[str, str | float]
     tie_word_embeddings: bool
     hidden_act: Literal["silu"]
-    attention_bias: Literal[False]
-    mlp_bias: Literal[False]
-    pretraining_tp: Literal[1]
+    attention_bias: Literal[False] = False
+    mlp_bias: Literal[False] = False
+    pretraining_tp: Literal[1] = 1
 
     # Answers do not depend on these, or they are read elsewhere.
     architectures: Any = None
@@ -51,16 +63,30 @@ class LlamaConfig(BaseModel):
     eos_token_id: Any = None
     initializer_range: Any = None
     pad_token_id: Any = None
+    torch_dtype: Any = None
     transformers_version: Any = None
     use_cache: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_now(cls, given: dict[str, Any]) -> dict[str, Any]:
+        movable = ("rope_parameters", "rope_scaling", "num_key_value_heads", "head_dim")
+        fields = {name: value for name, value in given.items() if value is not None or name not in movable}
+        if "rope_parameters" not in fields:
+            plain = {"rope_type": "default", "rope_theta": fields.pop("rope_theta", BASE)}
+            fields["rope_parameters"] = plain | fields.pop("rope_scaling", {})
+        width, heads = fields.get("hidden_size"), fields.get("num_attention_heads")
+        if isinstance(width, int) and isinstance(heads, int) and heads:
+            fields = {"num_key_value_heads": heads, "head_dim": width // heads} | fields
+        return fields
 
     @model_validator(mode="after")
     def _is_plain(self) -> Self:
         rope = self.rope_parameters
-        if set(rope) != {"rope_type", "rope_theta"} or rope["rope_type"] != "default":
+        if set(rope) != {"default": PLAIN_ANGLES, "llama3": LLAMA3_ANGLES}.get(str(rope.get("rope_type"))):
             raise ValueError("other angles")
-        if not isinstance(rope["rope_theta"], float):
-            raise ValueError("no base of the angles")
+        if not all(isinstance(value, float) for name, value in rope.items() if name != "rope_type"):
+            raise ValueError("angles that are no numbers")
         if self.hidden_size % self.num_attention_heads or self.num_attention_heads % self.num_key_value_heads:
             raise ValueError("heads that do not divide")
         return self
@@ -86,18 +112,20 @@ class RMSNorm(nn.Module):
 
 
 class RotaryEmbedding(nn.Module):
-    """Angles of rotary embeddings (Su et al. 2021, eq. 34)."""
-
-    rope_type = "default"
+    """Angles of rotary embeddings (Su et al. 2021, eq. 34), stretched or not."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self._width, self._base = config.head_dim, float(config.rope_parameters["rope_theta"])
+        self.rope_type = str(config.rope_parameters["rope_type"])
+        self._width, self._rope = config.head_dim, config.rope_parameters
 
     def forward(self, x: Tensor, positions_BS: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin [B, S, D], in the dtype of x; frequencies are fp32 whatever that is."""
         steps = torch.arange(0, self._width, 2, dtype=torch.float, device=x.device)
-        angles = positions_BS[..., None].float() * (1.0 / (self._base ** (steps / self._width)))
+        frequencies = 1.0 / (float(self._rope["rope_theta"]) ** (steps / self._width))
+        if self.rope_type == "llama3":
+            frequencies = _stretched(frequencies, self._rope)
+        angles = positions_BS[..., None].float() * frequencies
         angles = torch.cat([angles, angles], -1)
         return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
 
@@ -203,14 +231,22 @@ class Llama(nn.Module):
         return self.lm_head
 
 
+def read_llama_config(folder: ModelFolder) -> LlamaConfig | None:
+    """The configuration of a folder; None where it says anything but a plain Llama."""
+    try:
+        return LlamaConfig.model_validate(folder.read(CONFIG))
+    except ValidationError:
+        return None
+
+
 def read_llama(folder: ModelFolder, dtype: torch.dtype) -> Llama | None:
     """The model of a folder with its weights in `dtype`; None where the folder holds anything but a plain Llama."""
+    config = read_llama_config(folder)
+    if config is None:
+        return None
     try:
-        config = LlamaConfig.model_validate(folder.read(CONFIG))
-        if [path.name for path in folder.weights] != [WEIGHTS]:
-            return None
-        state = load_file(folder.path / WEIGHTS)
-    except (ValidationError, OSError, SafetensorError):
+        state = _tensors(folder)
+    except (OSError, SafetensorError):
         return None
     with torch.device("meta"), _WithoutValues():
         model = Llama(config)
@@ -225,6 +261,17 @@ def read_llama(folder: ModelFolder, dtype: torch.dtype) -> Llama | None:
     return model
 
 
+def _tensors(folder: ModelFolder) -> dict[str, Tensor]:
+    """What the files of weights hold; nothing where they are not those that the folder should have."""
+    places = folder.read(INDEX).get("weight_map") if (folder.path / INDEX).exists() else None
+    files = sorted(set(places.values())) if isinstance(places, dict) else [WEIGHTS]
+    if [path.name for path in folder.weights] != files:
+        return {}
+    parts = [load_file(path) for path in folder.weights]
+    state = {name: tensor for part in parts for name, tensor in part.items()}
+    return state if len(state) == sum(map(len, parts)) else {}
+
+
 class _WithoutValues(TorchFunctionMode):
     """Inside, modules are made without first values: those of the meta device come from torch's compiler, which takes
     a second to import."""
@@ -233,6 +280,20 @@ class _WithoutValues(TorchFunctionMode):
         if getattr(func, "__module__", "") == nn.init.__name__:
             return kwargs["tensor"] if "tensor" in (kwargs or {}) else args[0]
         return func(*args, **(kwargs or {}))
+
+
+def _stretched(frequencies: Tensor, rope: Mapping[str, str | float]) -> Tensor:
+    """Angles for texts that are longer than those of pre-training: slow turns are slowed by a factor, quick ones are
+    kept, those between blended (Llama 3, arXiv 2407.21783, §3.4.1, as its code has it)."""
+    factor, low, high, length = (
+        float(rope[name])
+        for name in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    )
+    wavelengths = 2 * math.pi / frequencies
+    share = (length / wavelengths - low) / (high - low)
+    blended = (1 - share) * frequencies / factor + share * frequencies
+    stretched = torch.where(wavelengths > length / low, frequencies / factor, blended)
+    return torch.where(wavelengths < length / high, frequencies, stretched)
 
 
 def _half_turned(x: Tensor) -> Tensor:

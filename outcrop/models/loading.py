@@ -23,7 +23,7 @@ from outcrop.models.folder import (
     ModelFolder,
     find_model,
 )
-from outcrop.models.llama import read_llama
+from outcrop.models.llama import read_llama, read_llama_config
 from outcrop.models.plain_tokenizer import read_plain_tokenizer
 from outcrop.models.rendering import Renderer, RenderingSpec
 
@@ -89,9 +89,9 @@ def open_tokenizer(folder: ModelFolder) -> Any:
     return read_plain_tokenizer(holder) or _transformers("tokenizer")(holder)
 
 
-def load_config(folder: ModelFolder) -> Any:
+def open_config(folder: ModelFolder) -> Any:
     """The configuration of the model's decoder, without its weights. Raises ModelError."""
-    return _transformers("config")(folder.root).get_text_config(decoder=True)
+    return read_llama_config(folder.root) or _transformers("config")(folder.root).get_text_config(decoder=True)
 
 
 def load_structure(folder: ModelFolder) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +17,9 @@ from outcrop.models.folder import CHAT_TEMPLATE, CONFIG, TOKENIZER, TOKENIZER_CO
 TOKENIZER_LIKE = re.compile("token|vocab|merges|template|tekken")
 MOST_TOKENS = 100_000
 """Above this transformers repairs the tokenizers of some models."""
+REMEMBERED_PIECES = 64
+REMEMBERED_CHARACTERS = range(200, 100_000)
+"""Lengths of the pieces that are remembered: many prompts begin with the same long one."""
 
 
 class Names(BaseModel):
@@ -60,8 +64,10 @@ class PlainTokenizer:
 
     def __call__(self, text: str | list[str], *, add_special_tokens: bool = True) -> Encoded:
         """Token ids of a text, or of each of several."""
+        if isinstance(text, str) and not add_special_tokens:
+            return Encoded(self._pieces.ids(text))
         if isinstance(text, str):
-            return Encoded(self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids)
+            return Encoded(self.backend_tokenizer.encode(text, add_special_tokens=True).ids)
         found = self.backend_tokenizer.encode_batch(text, add_special_tokens=add_special_tokens)
         return Encoded([encoding.ids for encoding in found])
 
@@ -108,6 +114,43 @@ class PlainTokenizer:
 
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self.backend_tokenizer.token_to_id(token)
+
+    @cached_property
+    def _pieces(self) -> _Pieces:
+        return _Pieces(self.backend_tokenizer)
+
+
+class _Pieces:
+    """Token ids of texts by the pieces between special tokens, where tokenizers cut first; long ones are remembered.
+
+    That is exact unless the place of a piece in the text matters: then texts are encoded whole.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self._remembered = tokenizer, lru_cache(REMEMBERED_PIECES)(self._encoded)
+        added = tokenizer.get_added_tokens_decoder().values()
+        cuts = sorted((token.content for token in added if not token.normalized), key=len, reverse=True)
+        looks_around = any(token.lstrip or token.rstrip or token.single_word for token in added)
+        apart = bool(cuts) and not looks_around and not _marks_first(tokenizer)
+        self._cuts = re.compile(f"({'|'.join(map(re.escape, cuts))})") if apart else None
+
+    def ids(self, text: str) -> list[int]:
+        """Of a text to which nothing is added."""
+        if self._cuts is None:
+            return self._encoded(text)
+        found: list[int] = []
+        for piece in self._cuts.split(text):
+            found += (self._remembered if len(piece) in REMEMBERED_CHARACTERS else self._encoded)(piece)
+        return found
+
+    def _encoded(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids if text else []
+
+
+def _marks_first(tokenizer: Tokenizer) -> bool:
+    """Whether the beginning of a text is treated otherwise than that of a piece."""
+    state = tokenizer.pre_tokenizer.__getstate__() if tokenizer.pre_tokenizer else b""
+    return b'"prepend_scheme":"first"' in state
 
 
 def read_plain_tokenizer(folder: ModelFolder) -> PlainTokenizer | None:

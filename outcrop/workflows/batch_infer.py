@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,7 @@ from outcrop.generation.batch.runners import RUNNERS, Answering
 from outcrop.generation.batch.running import AnsweringSpec
 from outcrop.generation.sampling import check_sampling
 from outcrop.models.folder import ModelFolder, find_model
-from outcrop.models.loading import default_device, load_config, load_renderer, load_tokenizer
+from outcrop.models.loading import default_device, load_renderer, open_config, open_tokenizer
 from outcrop.models.precision import choose
 from outcrop.models.rendering import Renderer
 from outcrop.store.batch_work import BatchWork, WorkCounts
@@ -164,9 +165,8 @@ class Asking(NamedTuple):
     def identity(self, dtype: str) -> Identity:
         """What decides its answers beside what is asked."""
         spec = [self.renderer.chat_template, self.renderer.spec.model_dump(mode="json"), self.renderer.stop_ids]
-        versions = ", ".join(f"{name} {version(name)}" for name in ("outcrop", "torch", "transformers"))
         where = default_device().type if self.engine == "embedded" else self.engine
-        return Identity(self.weights, self.adapter, json.dumps(spec, sort_keys=True), dtype, where, versions)
+        return Identity(self.weights, self.adapter, json.dumps(spec, sort_keys=True), dtype, where, _versions())
 
 
 class State(NamedTuple):
@@ -198,7 +198,7 @@ def gathered(data: Sequence[str], fetched: Path) -> list[InputFile]:
 
 def _asking(model: str, sampling: Mapping[str, Any], engine: str) -> Asking:
     folder = find_model(model)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = open_tokenizer(folder)
     unknown = sorted(set(sampling) - set(Sampling.__dataclass_fields__))
     if unknown:
         raise UsageError(f"Unknown sampling field: {unknown[0]}.", f"Allowed: {', '.join(asdict(Sampling()))}.")
@@ -246,9 +246,17 @@ def _kept_state(path: Path, facts: dict[str, Any], folder: ModelFolder) -> State
     return state
 
 
-def _dtype(folder: ModelFolder, precision: str) -> Precision:
+@lru_cache(maxsize=1)
+def _versions() -> str:
+    """Of what computes."""
+    return ", ".join(f"{name} {version(name)}" for name in ("outcrop", "torch", "transformers"))
+
+
+def _dtype(folder: ModelFolder, precision: Precision) -> Precision:
     """The dtype that is computed in, before there is a model: it is a part of what answers are known by."""
-    config = load_config(folder)
+    if precision != "auto":
+        return precision
+    config = open_config(folder)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     chosen = choose(precision, width=config.hidden_size, inner=inner, rows=PROBED_ROWS, device=default_device())
     return "bfloat16" if chosen.dtype == torch.bfloat16 else "float32"

@@ -62,6 +62,19 @@ def test_a_first_answer_waits_for_no_library_that_is_slow_to_import(verb: str) -
 
 
 @pytest.mark.e2e
+def test_rows_are_answered_and_found_again_without_libraries_that_are_slow_to_import(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"messages": [{"role": "user", "content": "The old house"}]}))
+    for to in ("first", "again"):
+        places = ("--data", str(rows), "--to", str(tmp_path / to), "--cache", str(tmp_path / "cache"))
+        options = ("--max-new-tokens", "3", "--precision", "auto", "--output", "json")
+        command = ("outcrop", "batch", "--model", "bundled:pebble-s", *places, *options)
+        run = python(ANSWER + "sys.argv = sys.argv[1:]\nfrom outcrop.cli.app import main\nmain()", *command)
+        assert run.returncode == 0, run.stderr
+        assert json.loads(run.stdout)["cache_hits"] == (to == "again")
+
+
+@pytest.mark.e2e
 def test_a_model_is_served_without_libraries_that_are_slow_to_import() -> None:
     run = python(ANSWER + """
 import asyncio

@@ -25,6 +25,10 @@ from tests.support.tiny import tiny_model, tiny_tokenizer
 
 IDS = torch.arange(3, 100)[None]
 ROPE = {"rope_type": "default", "rope_theta": 500.0}
+STRETCHED = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
 
 
 def both(name: str) -> tuple[LoadedModel, LoadedModel]:
@@ -78,6 +82,7 @@ def test_bundled_models_are_the_same(name: str) -> None:
         {"head_dim": 16},
         {"rms_norm_eps": 0.3},
         {"rope_parameters": ROPE},
+        {"rope_parameters": STRETCHED | {"rope_theta": 500.0}},
     ],
     ids=str,
 )
@@ -87,7 +92,48 @@ def test_tiny_models_are_the_same(overrides: dict[str, Any], dtype: torch.dtype,
     model = tiny_model(**{name: value for name, value in overrides.items() if name != "rope_parameters"})
     model.to(dtype).save_pretrained(folder)
     if "rope_parameters" in overrides:
-        edit(folder / "config.json", rope_parameters=ROPE)
+        edit(folder / "config.json", rope_parameters=overrides["rope_parameters"])
+    check_same(str(folder))
+
+
+LEFT_OUT = dict.fromkeys(["rope_parameters", "head_dim", "mlp_bias", "attention_bias", "pretraining_tp"])
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"rope_theta": 500.0, "torch_dtype": "float32"},
+        {"rope_theta": 500, "rope_scaling": STRETCHED},
+        {"rope_scaling": STRETCHED | {"rope_theta": 700.0}, "rope_theta": 500.0},
+    ],
+    ids=str,
+)
+def test_folders_as_of_old_are_the_same(fields: dict[str, Any], tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    edit(folder / "config.json", **LEFT_OUT)
+    edit(folder / "config.json", **fields)
+    check_same(str(folder))
+
+
+@pytest.mark.contract
+def test_a_folder_without_groups_of_heads_is_the_same(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", num_key_value_heads=4)
+    edit(folder / "config.json", num_key_value_heads=None)
+    check_same(str(folder))
+
+
+def shard(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    tiny_model().save_pretrained(folder, max_shard_size="20KB")
+
+
+@pytest.mark.contract
+def test_weights_in_several_files_are_the_same(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    shard(folder)
+    assert len(list(folder.glob("*.safetensors"))) > 2
     check_same(str(folder))
 
 
@@ -133,15 +179,14 @@ UNUSUAL = {
     "a window": config(sliding_window=8),
     "another activation": config(hidden_act="gelu"),
     "other angles": config(rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}),
-    "angles as of old": config(rope_parameters=None, rope_theta=500.0),
-    "no width of a head": config(head_dim=None),
+    "other angles as of old": config(rope_parameters=None, rope_scaling={"type": "linear", "factor": 2.0}),
+    "angles at two places": config(rope_theta=500.0),
     "a tied head that is stored too": config(tie_word_embeddings=True),
     "a tensor too many": weights(lambda state: state.update(more=torch.zeros(3))),
     "weights under another name": lambda folder: shutil.copy(folder / WEIGHTS, folder / "consolidated.safetensors"),
     "biases": lambda folder: tiny_model(attention_bias=True).save_pretrained(folder),
-    "several files": lambda folder: (
-        (folder / WEIGHTS).unlink(), tiny_model().save_pretrained(folder, max_shard_size="20KB"),
-    ),
+    "one file and several": lambda folder: tiny_model(seed=1).save_pretrained(folder / "more", max_shard_size="20KB")
+    or [shutil.copy(file, folder) for file in (folder / "more").glob("model*")],
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from outcrop.core.completions import Constraint
 from outcrop.data.records import Conversation, Message, Pair
@@ -54,6 +54,65 @@ def test_ids_and_texts_are_the_same(pair: tuple[Any, PlainTokenizer], text: str,
     assert ours([text, text], add_special_tokens=special).input_ids == [ids, ids]
     assert ours.decode(ids) == theirs.decode(ids, clean_up_tokenization_spaces=False)
     assert ours(text).input_ids == theirs(text).input_ids
+
+
+LONG = "my card's 12 e\u0301 你好 " * 20
+
+
+@pytest.mark.contract
+@settings(max_examples=100)
+@given(pieces=st.lists(st.sampled_from([*PIECES, LONG, LONG + "x", ""]), max_size=8))
+def test_pieces_are_remembered_and_ids_stay_the_same(pair: tuple[Any, PlainTokenizer], pieces: list[str]) -> None:
+    theirs, ours = pair
+    text = "".join(pieces)
+    assert ours(text, add_special_tokens=False).input_ids == theirs(text, add_special_tokens=False).input_ids
+
+
+def test_a_long_beginning_is_encoded_once(pair: tuple[Any, PlainTokenizer]) -> None:
+    ours = PlainTokenizer(Counting(pair[1].backend_tokenizer), pair[1].special_tokens_map, None)
+    end = str(ours.eos_token)
+    for number in range(3):
+        ours(f"{LONG}{end}question {number}{end}", add_special_tokens=False)
+    assert ours.backend_tokenizer.encoded.count(LONG) == 1
+
+
+class Counting:
+    """A tokenizer that notes what it encodes."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self.encoded = tokenizer, list[str]()
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> Any:
+        self.encoded.append(text)
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "token"),
+    [
+        ("always", AddedToken("<e>", special=True)),
+        ("never", AddedToken("<e>", special=True)),
+        ("first", AddedToken("<e>", special=True)),
+        ("always", AddedToken("<e>", special=True, lstrip=True)),
+        ("always", AddedToken("<e>", special=True, rstrip=True)),
+        ("always", AddedToken("<e>", single_word=True)),
+        ("always", AddedToken("<E>", normalized=True)),
+    ],
+    ids=str,
+)
+def test_where_the_place_of_a_piece_matters_texts_are_encoded_whole(scheme: str, token: AddedToken) -> None:
+    """Pieces as SentencePiece makes them: ▁ for spaces, and one in front, of the text or of each piece."""
+    backend = Tokenizer(models.Unigram([("<unk>", 0.0), ("▁", -1.0), *((letter, -2.0) for letter in "abcdefgh<>")], 0))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    backend.add_tokens([token, AddedToken("<f>", special=True, normalized=False)])
+    ours = PlainTokenizer(backend, {}, None)
+    for text in ("ab<e>ab", "ab <e> ab", "<e>ab<e>", "ab<e><f><f> ab", "ab<E>ab", "<f>ab cd", "cd<e>x", "<e> <f>a"):
+        whole = backend.encode(text, add_special_tokens=False).ids
+        assert ours(text, add_special_tokens=False).input_ids == whole, text
 
 
 @pytest.mark.contract
