@@ -27,6 +27,8 @@ WAIT_S = 600.0
 SHAPE = {"hidden_size": 128, "intermediate_size": 128}
 """Heads of 32: vLLM has none smaller on a CPU."""
 STANDIN = Path(tests.support.__path__[0]) / "vllm_standin"
+REAL_VLLM = pytest.param("vllm", marks=[pytest.mark.contract, pytest.mark.slow, pytest.mark.timeout(1200)])
+VLLM_KINDS = [pytest.param("standin", marks=pytest.mark.contract), REAL_VLLM]
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,24 @@ def make(kind: str, folder: Path) -> Engine:
         return ServingEngine(Capacity(slots=SLOTS), most_waiting=WAITING)
     if kind == "standin":
         return VllmEngine(VllmOptions(standin(folder), SLOTS, WAITING, adapters=2, rank=RANK))
+    _prepare_vllm()
+    return VllmEngine(VllmOptions(None, SLOTS, WAITING, adapters=2, rank=RANK, arguments=("--enforce-eager",)))
+
+
+def name_vllm(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have OUTCROP_VLLM_PYTHON name the stand-in, or leave it where it names vLLM; skips where it does not."""
+    if kind == "standin":
+        monkeypatch.setenv("OUTCROP_VLLM_PYTHON", standin(folder))
+    else:
+        _prepare_vllm()
+
+
+def _prepare_vllm() -> None:
+    """Little memory and one thread are enough for tiny models."""
     if not settings.vllm_python():
         pytest.skip("OUTCROP_VLLM_PYTHON names no environment with vLLM")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-    return VllmEngine(VllmOptions(None, SLOTS, WAITING, adapters=2, rank=RANK, arguments=("--enforce-eager",)))
 
 
 def standin(folder: Path) -> str:

@@ -22,6 +22,7 @@ from tests.generation.adapters import write_adapter
 from tests.generation.serving_engines import (
     RANK,
     SLOTS,
+    VLLM_KINDS,
     WAIT_S,
     WAITING,
     Running,
@@ -34,11 +35,7 @@ from tests.generation.serving_engines import (
 from tests.support.tiny import tiny_tokenizer
 
 NEAR = 2e-4
-KINDS = [
-    "embedded",
-    pytest.param("standin", marks=pytest.mark.contract),
-    pytest.param("vllm", marks=[pytest.mark.contract, pytest.mark.slow, pytest.mark.timeout(1200)]),
-]
+KINDS = ["embedded", *VLLM_KINDS]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""vLLM as the runner of a job, by its client on a stand-in: the answers of this process, kept apart from them."""
+"""vLLM, or its client on a stand-in, as the runner of a job: the answers of this process, kept apart from them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from outcrop.core.errors import UsageError
-from tests.generation.serving_engines import standin
+from tests.generation.serving_engines import SHAPE, VLLM_KINDS, name_vllm
 from tests.models.folders import write_model
 from tests.support.batches import run, write_rows
 
 RESULT = "rows.jsonl.answers.jsonl"
 
 
-@pytest.fixture
-def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OUTCROP_VLLM_PYTHON", standin(tmp_path))
+@pytest.fixture(params=VLLM_KINDS)
+def vllm(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name_vllm(request.param, tmp_path, monkeypatch)
 
 
 @pytest.mark.usefixtures("vllm")
 def test_it_gives_the_answers_of_this_process(tmp_path: Path) -> None:
-    model = write_model(tmp_path / "model")
+    model = write_model(tmp_path / "model", **SHAPE)
     words = ["the card", "a fee", "my money " * 400, "the card"] + [f"row {number}" for number in range(20)]
     rows = write_rows(tmp_path / "rows.jsonl", [{"prompt": word} for word in words])
     run(model, rows, tmp_path / "local", cache=None)
@@ -34,7 +34,7 @@ def test_it_gives_the_answers_of_this_process(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("vllm")
 def test_answers_of_one_engine_are_not_given_for_those_of_another(tmp_path: Path) -> None:
-    model, cache = write_model(tmp_path / "model"), str(tmp_path / "predictions.sqlite")
+    model, cache = write_model(tmp_path / "model", **SHAPE), str(tmp_path / "predictions.sqlite")
     rows = write_rows(tmp_path / "rows.jsonl", [{"prompt": "the card"}])
     computed = [
         run(model, rows, tmp_path / f"out{number}", cache=cache, runner=runner).computed
