@@ -1,0 +1,40 @@
+"""Packed products are plain ones, of a copy of the weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from outcrop.generation.linear import Linear, can_pack
+
+NEAR = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float64: 1e-12}
+
+
+@pytest.mark.parametrize("dtype", NEAR, ids=str)
+@pytest.mark.parametrize("rows", [1, 7, 64])
+@pytest.mark.parametrize("biased", [True, False])
+def test_products_are_those_of_torch(dtype: torch.dtype, rows: int, biased: bool) -> None:
+    torch.manual_seed(rows)
+    layers = [nn.Linear(48, outputs, bias=biased and outputs != 8, dtype=dtype) for outputs in (32, 8)]
+    x, other = torch.randn(rows, 48, dtype=dtype), torch.randn(rows, 32, dtype=dtype)
+    with torch.inference_mode():
+        single, joined = Linear(layers[0].weight, layers[0].bias), Linear.joined(layers)
+        assert single.packed == can_pack(layers[0].weight)
+        near = {"rtol": NEAR[dtype], "atol": NEAR[dtype]}
+        expected = [F.linear(x, layer.weight, layer.bias) for layer in layers]
+        torch.testing.assert_close(single(x), expected[0], **near)
+        torch.testing.assert_close(single.plus(x, other), other + expected[0], **near)
+        torch.testing.assert_close(joined(x), torch.cat(expected, -1), **near)
+
+
+def test_the_model_s_own_weights_may_change() -> None:
+    layer = nn.Linear(16, 16)
+    x = torch.randn(3, 16)
+    made = Linear(layer.weight, layer.bias)
+    before = made(x)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.zero_()
+    assert torch.equal(made(x), before)
