@@ -23,7 +23,7 @@ class Keys(NamedTuple):
 
 
 class Lookup:
-    """The published answers of one model. model: its folder's digest.
+    """The published answers of one model. model: the digest of its folder and of how it is asked (asking_digest).
 
     sampling, in all methods: without the model's own stop ids. Texts are equal when normalised if they differ in case,
     in white space, or in forms of characters that Unicode calls compatible (NFKC) only.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from outcrop.core.errors import MissingDependency, ModelError, did_you_mean
-from outcrop.core.files import Location, write_json
+from outcrop.core.files import Location, digest, write_json
 from outcrop.models.file_checks import check_config
 from outcrop.store.digests import remembered_digest
 
@@ -22,6 +22,8 @@ CASCADE, STUDENT = "cascade.json", "student"
 """The file that makes a folder a cascade, and the folder of the smaller model in it."""
 CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG = "config.json", "generation_config.json", "adapter_config.json"
 TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+FORM = ("kind", "conversations", "prompt", "rendering")
+"""Fields of a card that decide how the model is asked."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "LICENSE*", README)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -76,6 +78,17 @@ class ModelFolder:
         for path in [*self.weights, *(self.path / name for name in names)]:
             if path.exists():
                 total.update(f"{path.name} {remembered_digest(path)}\n".encode())
+        return f"sha256:{total.hexdigest()}"
+
+    def asking_digest(self) -> str:
+        """One digest of this model and of what decides how it is asked and ends: template, stops, its card's form."""
+        other = self.base or self.student
+        form = {name: self.card.get(name) for name in FORM}
+        told = [self.digest(), form, other.asking_digest() if other else ""]
+        total = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for path in (self.path / CHAT_TEMPLATE, self.path / GENERATION_CONFIG):
+            if path.exists():
+                total.update(f"{path.name} {digest(path)}\n".encode())
         return f"sha256:{total.hexdigest()}"
 
 

@@ -80,7 +80,7 @@ def _lookup(tables: Path, digest: str, state: tuple[tuple[str, int], ...]) -> Lo
 
 
 class Known(NamedTuple):
-    """A model's folder and its digest."""
+    """A model's folder, and the digest of it and of how it is asked."""
 
     folder: ModelFolder
     digest: str
@@ -88,9 +88,9 @@ class Known(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _identify(model: str, state: tuple[tuple[str, int], ...]) -> Known:
-    """The digest of a model's files, as long as `state` is the same."""
+    """What published answers of a model are found by, as long as `state` is the same."""
     folder = find_model(model)
-    return Known(folder, folder.digest())
+    return Known(folder, folder.asking_digest())
 
 
 class Ready(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from outcrop.core.completions import Completion, Sampling
 from outcrop.core.errors import StoreUnavailable, UsageError
 from outcrop.data.records import Conversation, Message, Pair
 from outcrop.generation.lookup import Lookup, lookup_entry, normalised
-from outcrop.models.folder import CARD
+from outcrop.models.folder import CARD, CHAT_TEMPLATE, GENERATION_CONFIG
 from outcrop.models.loading import load_model
 from outcrop.store.lookups import LookupTable, published_folder, table_path, tables
 from outcrop.workflows import generate as workflow
@@ -92,6 +93,38 @@ def test_greedy_answers_are_found_whatever_does_not_matter_then(published: Path)
 def test_another_model_has_none_of_them(published: Path) -> None:
     write_model(published, seed=1)
     assert generate(str(published), "the card", **ASKED).published == ""
+
+
+BRACKETS = (
+    "{% for message in messages %}[{{ message['role'] }}]{{ message['content'] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: (model / CHAT_TEMPLATE).write_text(BRACKETS),
+        lambda model: edit(model / CARD, rendering={"separator": "\n"}),
+        lambda model: edit(model / CARD, prompt={"template": "Other: {prompt}", "column": "text"}),
+        lambda model: edit(model / CARD, conversations=True),
+        lambda model: edit(model / GENERATION_CONFIG, eos_token_id=[5, 6]),
+    ],
+    ids=["chat template", "separator", "prompt", "turns", "stops"],
+)
+@pytest.mark.parametrize("of_base", [False, True])
+def test_a_model_that_is_asked_in_another_way_has_none_of_them(
+    model: Path, tmp_path: Path, change: Callable[[Path], object], of_base: bool
+) -> None:
+    edit(model / CARD, kind="fine-tuned", prompt={"template": "Q: {prompt}", "column": "text"})
+    name = write_adapter(tmp_path / "adapter", model, load_model(str(model)).model, seed=3).name if of_base else model
+    turns = [Message("user", "the card")]
+    rows = [{"prompt": "the card"}, {"messages": [{"role": "user", "content": "the card"}]}]
+    run(name, write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "out", publish="words")
+    assert {generate(str(name), asked, **ASKED).published for asked in ("the card", turns)} == {"words"}
+    change(model)
+    workflow._identify.cache_clear()  # in a process of its own
+    assert {generate(str(name), asked, **ASKED).published for asked in ("the card", turns)} == {""}
 
 
 def test_an_adapter_and_its_base_have_their_own_answers(published: Path, tmp_path: Path) -> None:

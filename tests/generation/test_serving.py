@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +19,7 @@ import torch
 from outcrop.core.completions import CompletionRequest, Sampling, ScoreRequest
 from outcrop.core.engines import Engine, ModelRef, TokenEvent
 from outcrop.core.errors import ModelError, Unavailable, UsageError
+from outcrop.generation import serving
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.scheduling import Capacity
 from outcrop.generation.serving import ServingEngine, open_engine
@@ -158,6 +164,101 @@ def test_scores_health_stats_and_drain(base: str) -> None:
             await engine.stats()
 
     _run(test)
+
+
+def test_a_loop_that_hangs_is_not_alive_and_one_that_fails_goes_on(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with _serving(base) as engine:
+            hang, hung, step = threading.Event(), threading.Event(), EmbeddedEngine.step
+            request = CompletionRequest((5,), Sampling(max_new_tokens=3))
+
+            def hanging(self: EmbeddedEngine) -> None:
+                hung.set()
+                assert hang.wait(WAIT_S)
+                step(self)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(serving, "OLDEST_TICK_S", 0.05)
+                patch.setattr(EmbeddedEngine, "step", hanging)
+                asked = asyncio.create_task(_events(engine, request))
+                await asyncio.to_thread(hung.wait, WAIT_S)
+                await asyncio.sleep(0.1)
+                health = await engine.health(WAIT_S)
+                assert not health.alive
+                assert "has not turned" in health.reason
+                hang.set()
+                assert len(await asked) == 3
+            with monkeypatch.context() as patch:
+                patch.setattr(engine._open_engine().trunk, "logits", lambda *_: 1 / 0)
+                health = await engine.health(WAIT_S)
+                assert health.alive
+                assert not health.ready
+                assert "ZeroDivisionError" in health.reason
+            assert (await engine.health(WAIT_S)).ready
+            assert len(await _events(engine, request)) == 3
+
+    _run(test)
+
+
+def test_a_dedicated_adapter_is_merged(base: str, tmp_path: Path) -> None:
+    ref = write_adapter(tmp_path / "adapter", Path(base), tiny_model(), seed=1)
+    merged = open_engine(ModelRef(ref.name, "float32"), Capacity())
+    assert merged.scheduler.adapters.digests == ()
+    shared = open_engine(ModelRef(base, "float32"), Capacity())
+    shared.add_adapter(ref)
+    for request in _requests():
+        [one] = merged.complete([request])
+        [other] = shared.complete([replace(request, adapter=ref.digest)])
+        assert one.token_ids == other.token_ids
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+CYCLES = """
+import asyncio, gc, os, sys
+from pathlib import Path
+from outcrop.core.completions import CompletionRequest, Sampling
+from outcrop.core.engines import AdapterRef, ModelRef
+from outcrop.generation.serving import ServingEngine
+
+def resident():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+async def cycle(base, adapter):
+    engine = ServingEngine()
+    await engine.load(ModelRef(base, "float32"))
+    await engine.add_adapter(adapter)
+    for digest in (adapter.digest, None):
+        request = CompletionRequest((5,) * 40, Sampling(max_new_tokens=2), adapter=digest)
+        assert [event async for event in engine.generate(request)]
+    await engine.remove_adapter(adapter.digest)
+    await engine.close()
+
+async def cycles():
+    base, adapter = sys.argv[1], AdapterRef(*sys.argv[2:])
+    for _ in range(100):
+        await cycle(base, adapter)
+    before = resident()
+    for _ in range(500):
+        await cycle(base, adapter)
+    print(resident() - before)
+
+asyncio.run(cycles())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_loading_and_unloading_models_and_adapters_500_times_does_not_grow_memory(base: str, tmp_path: Path) -> None:
+    ref = write_adapter(tmp_path / "adapter", Path(base), tiny_model(), seed=1)
+    command = [sys.executable, "-c", CYCLES, base, ref.name, ref.digest]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 8 << 20
 
 
 def test_adapters_come_and_go_while_others_are_answered(base: str, tmp_path: Path) -> None:

@@ -14,14 +14,18 @@ import pytest
 
 from outcrop.core.errors import DataError, UsageError
 from outcrop.core.events import Event, StopRequested
+from outcrop.data.records import Record
 from outcrop.generation.batch import running
-from outcrop.models.folder import CARD
+from outcrop.models.folder import CARD, GENERATION_CONFIG
+from outcrop.models.rendering import Renderer
 from outcrop.store.batch_work import BatchWork
 from outcrop.workflows import job
 from outcrop.workflows.generate import generate
 from outcrop.workflows.run_folder import ANSWERS, JOB, RUN
+from tests.generation.adapters import write_adapter
 from tests.models.folders import edit, write_model
 from tests.support.batches import counted, lines, run, write_rows
+from tests.support.tiny import tiny_model, tiny_tokenizer
 
 WORDS = ("the card", "my money", "a fee", "the exchange", "the card", "when", "a fee", "the card")
 ROWS: list[dict[str, Any] | str] = [{"id": number, "prompt": word} for number, word in enumerate(WORDS)]
@@ -78,7 +82,29 @@ def test_cached_answers_are_the_computed_ones_and_one_new_row_costs_one(
     assert lines(tmp_path / "more" / RESULT)[1:] == lines(tmp_path / "again" / RESULT)
 
 
-@pytest.mark.parametrize("change", ["weights", "template", "sampling", "precision"])
+def test_rows_are_rendered_once_and_a_shared_beginning_is_computed_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[Record] = []
+    prompt = Renderer.prompt
+
+    def recorded(self: Renderer, record: Record) -> list[int]:
+        rendered.append(record)
+        return prompt(self, record)
+
+    monkeypatch.setattr(Renderer, "prompt", recorded)
+    system = {"role": "system", "content": "my card has not arrived yet " * 8}
+    turns = [[system, {"role": "user", "content": f"the card {number % 9}"}] for number in range(12)]
+    rows = write_rows(tmp_path / "rows.jsonl", [{"messages": messages} for messages in turns])
+    result = run(model, rows, tmp_path / "out", publish="answers", batch_tokens=200)
+    assert len(rendered) == len(turns)
+    assert (result.requests, result.duplicates) == (9, 3)
+    shared = len(tiny_tokenizer()(system["content"]).input_ids)
+    assert result.prefix_tokens >= (result.requests - 1) * shared
+    assert run(model, rows, tmp_path / "again").prefix_tokens == 0
+
+
+@pytest.mark.parametrize("change", ["weights", "template", "stops", "sampling", "precision", "adapter"])
 def test_what_decides_an_answer_is_part_of_its_key(model: Path, rows: Path, tmp_path: Path, change: str) -> None:
     first = run(model, rows, tmp_path / "first")
     options: dict[str, Any] = {}
@@ -86,10 +112,14 @@ def test_what_decides_an_answer_is_part_of_its_key(model: Path, rows: Path, tmp_
         write_model(model, seed=1)
     elif change == "template":
         edit(model / CARD, rendering={"separator": "\n"})
+    elif change == "stops":
+        edit(model / GENERATION_CONFIG, eos_token_id=[5, 6])
     elif change == "sampling":
         options = {"sampling": {"max_new_tokens": 5}}
-    else:
+    elif change == "precision":
         options = {"precision": "bfloat16"}
+    else:
+        model = Path(write_adapter(tmp_path / "adapter", model, tiny_model(), seed=1).name)
     second = run(model, rows, tmp_path / "second", **options)
     assert (second.cache_hits, second.computed) == (0, first.requests)
 

@@ -33,11 +33,6 @@ class Identity:
     device: str
     versions: str
 
-    @property
-    def model(self) -> str:
-        """The digest of the model's folder."""
-        return self.adapter or self.weights
-
     def digest(self) -> bytes:
         """32 bytes."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
@@ -68,7 +63,7 @@ class Asker:
 
     def __init__(self, folder: ModelFolder, renderer: Renderer, defaults: Sampling, identity: Identity) -> None:
         self.folder, self._renderer, self._defaults = folder, renderer, defaults
-        self.model = identity.model
+        self.model = folder.asking_digest()
         self._identity = identity.digest()
         self._exact = identity.dtype == "float32"
         self._drawn: Counter[bytes] = Counter()

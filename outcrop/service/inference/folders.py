@@ -15,10 +15,11 @@ State = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class KnownFolder:
-    """A folder, its digest, and the state in which it was read."""
+    """A folder, its digest, that of how it is asked, too, and the state in which it was read."""
 
     folder: ModelFolder
     digest: str
+    asking_digest: str
     state: State
 
     @property
@@ -47,7 +48,7 @@ class Folders:
 def _read(name: str) -> KnownFolder:
     folder = find_model(name)
     state = _state(folder)
-    return KnownFolder(folder, folder.digest(), state)
+    return KnownFolder(folder, folder.digest(), folder.asking_digest(), state)
 
 
 def _state(folder: ModelFolder) -> State:

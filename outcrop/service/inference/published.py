@@ -31,7 +31,8 @@ class Published:
         return self._folder.is_dir()
 
     async def find(self, digest: str, folder: ModelFolder, renderer: Renderer, ask: Ask) -> Completion | None:
-        """The answer that was published for this model, question and sampling. A hit is counted in its table."""
+        """The answer that was published for this question and sampling, of this model as it is asked. A hit is counted
+        in its table."""
         if ask.n > 1 or ask.logprobs or ask.echo:
             return None
         if ask.seed is None and ask.sampling.temperature:

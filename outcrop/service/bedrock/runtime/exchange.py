@@ -114,7 +114,7 @@ class Exchange:
         if published is None or not published.is_any:
             return False
         known, renderer = await pool.known(self.found.path), await pool.renderer(self.found.path)
-        answer = await published.find(known.digest, known.folder, renderer, self.ask)
+        answer = await published.find(known.asking_digest, known.folder, renderer, self.ask)
         if answer is None:
             return False
         question = await answering.rendered(renderer, known.folder, self.ask)
