@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -27,7 +26,7 @@ from outcrop.generation.batch import BATCH_TOKENS
 from outcrop.generation.batch.bodies import body_reader
 from outcrop.generation.batch.job import BatchJob, Output
 from outcrop.generation.batch.predictions import PredictionCache
-from outcrop.generation.batch.questions import BodyReaderMaker, Responder
+from outcrop.generation.batch.questions import Responder
 from outcrop.generation.batch.requests import Asker, Identity, sampling_from
 from outcrop.generation.batch.rows import InputFile, Reading, check_names, input_files
 from outcrop.generation.batch.runners import RUNNERS, Answering
@@ -91,12 +90,12 @@ def batch(
     roles: str = "",
     format: str = "",
     invocation: str = "InvokeModel",
+    foundation: str = "",
     sampling: Mapping[str, Any] | None = None,
     precision: Precision = "float32",
     batch_tokens: int = BATCH_TOKENS,
     cache: str | None = "",
     publish: str = "",
-    bodies: str | BodyReaderMaker = body_reader,
     runner: str = "local",
     workers: int = 0,
     overwrite: bool = False,
@@ -108,18 +107,18 @@ def batch(
     columns, template, roles, format: how plain records are read; batch files of Bedrock and OpenAI are recognised.
     sampling: fields of core.completions.Sampling, where a row does not set them. precision: in float32 an answer never
     depends on its neighbours. cache: the file of the prediction cache; empty: the one in OUTCROP_HOME; None: none.
-    publish: the name of a table of published answers. bodies: reads the bodies of API requests, or module:function of
-    Outcrop that does. runner: local, ray for so many workers of a cluster, 0 for one on each machine, or vllm.
+    foundation: the foundation model whose format bodies of InvokeModel have, "" for any. publish: the name of a table
+    of published answers. runner: local, ray for so many workers of a cluster, 0 for one on each machine, or vllm.
     A row that cannot be answered gets an error; with resume an unfinished job goes on.
     Raises UsageError and ModelError for what can be seen to be wrong, DataError for a file that breaks off.
     """
     began = time.monotonic()
-    reading = Reading(columns, template, roles, format, invocation)
+    reading = Reading(columns, template, roles, format, invocation, foundation)
     reading.check()
     if precision not in get_args(Precision):
         raise UsageError(f"precision is {precision!r}.", f"Allowed: {', '.join(get_args(Precision))}.")
     table = table_path(published_folder(), publish) if publish else None
-    reader, maker = _reader(bodies), RUNNERS.load(runner)
+    maker = RUNNERS.load(runner)
     asking = _asking(model, sampling or {}, maker.engine)
     torch.set_num_threads(environment.threads())
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=[model, *data], listener=listener) as partial:
@@ -128,7 +127,7 @@ def batch(
         answering = maker(AnsweringSpec(ModelRef(model, state.dtype), asking.digest, batch_tokens, workers), listener)
         path = None if cache is None else Path(cache or environment.home() / "predictions.sqlite")
         with BatchWork(partial / RUN / ANSWERS) as work, PredictionCache(path, listener) as predictions:
-            read = reader(Responder(model, state.created))
+            read = body_reader(Responder(model, state.created, asking.renderer, asking.defaults, foundation))
             asker = Asker(asking.folder, asking.renderer, asking.defaults, asking.identity(state.dtype))
             job = BatchJob(inputs, reading, read, asker, work, predictions, listener)
             job.render()
@@ -206,16 +205,6 @@ def _asking(model: str, sampling: Mapping[str, Any], engine: str) -> Asking:
     check_sampling(defaults, len(tokenizer), "the job's sampling")
     adapter = folder.digest() if folder.base is not None else ""
     return Asking(folder, load_renderer(folder, tokenizer), defaults, folder.root.digest(), adapter, engine)
-
-
-def _reader(bodies: str | BodyReaderMaker) -> BodyReaderMaker:
-    if not isinstance(bodies, str):
-        return bodies
-    module, _, attribute = bodies.partition(":")
-    if not module.startswith("outcrop.") or not attribute:
-        raise UsageError(f"{bodies!r} reads no bodies.", "Allowed: outcrop.MODULE:FUNCTION.")
-    maker: BodyReaderMaker = getattr(import_module(module), attribute)
-    return maker
 
 
 def _facts(asking: Asking, inputs: Sequence[InputFile], reading: Reading, precision: str) -> dict[str, Any]:

@@ -39,19 +39,24 @@ def invoke_batch(
     output: str,
     places: Mapping[str, Any],
     invocation: str,
+    foundation: str = "",
     cache: str,
     listener: Listener = ignore,
 ) -> InvokeBatchResult:
     """Answer the .jsonl files at `source` and write theirs below `output`; `to` keeps the account of the job.
 
-    source, output: URIs within `places`, the fields of a PlacesSpec; invocation: "InvokeModel" or "Converse"; cache:
-    the file of answers that were computed before. An interrupted job goes on. Raises what `batch` raises.
+    source, output: URIs within `places`, the fields of a PlacesSpec; invocation: "InvokeModel" or "Converse";
+    foundation: as `batch` has it; cache: the file of answers that were computed before. An interrupted job goes on.
+    Raises what `batch` raises.
     """
     store, work = Places(PlacesSpec.parse(places)), Path(f"{to}.work")
     listener({"event": "stage", "title": "Fetching the records"})
     inputs, answers = _fetched(store, source, work / "inputs"), work / "answers"
     if not is_of_job(answers, JOB.get()):
-        batch(model, [str(inputs)], str(answers), invocation=invocation, cache=cache, listener=listener)
+        batch(
+            model, [str(inputs)], str(answers), invocation=invocation, foundation=foundation, cache=cache,
+            listener=listener,
+        )  # fmt: skip
     listener({"event": "stage", "title": "Writing the results"})
     for path in sorted(answers.glob("*.out")):
         with path.open("rb") as file:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.architecture.package import ROOT
 
-ROOMS = ("cli", "workflows", "training", "generation", "evaluation", "models", "data", "core")
+ROOMS = ("cli", "workflows", "training", "generation", "evaluation", "models", "bodies", "data", "core")
 GOOD = {
     "cli/tune": "import outcrop.workflows.fine_tune",
     "workflows/fine_tune": "import outcrop.training.loop, outcrop.evaluation.report, outcrop.store.database",

@@ -314,7 +314,6 @@ def test_progress_tells_speed_and_hits(model: Path, rows: Path, tmp_path: Path) 
         ({"sampling": {"top_p": 0}}, "top_p is 0"),
         ({"sampling": {"tokens": 3}}, "Unknown sampling field: tokens"),
         ({"publish": "../x"}, "cannot be the name"),
-        ({"bodies": "os:system"}, "reads no bodies"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused_at_once(

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from outcrop.core.completions import Completion
+from outcrop.core.completions import Completion, Sampling
 from outcrop.core.errors import OutcropError, UserError
-from outcrop.data.records import Record
+from outcrop.data.records import Message, Record
+from outcrop.models.rendering import Renderer
 
 Written = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Question:
-    """prompt: text to go on from as it is, special tokens included, or a record to be put in the model's form.
+    """prompt: text to go on from as it is, special tokens included; or turns or a record, put in the model's form.
 
     sampling: the fields of core.completions.Sampling that the row sets; all others are the job's.
     write: the answers and a short id of the row → the body of the response.
     """
 
-    prompt: str | Record
+    prompt: str | tuple[Message, ...] | Record
     sampling: Mapping[str, Any]
     write: Callable[[Sequence[Completion], str], Written]
     n: int = 1
@@ -51,11 +52,13 @@ class BodyReader(Protocol):
 
 @dataclass(frozen=True)
 class Responder:
-    """Who answers, for bodies that say so. created: the job's beginning, in seconds since 1970."""
+    """Who answers. created: the job's beginning, in seconds since 1970; defaults: of what bodies leave open.
+
+    foundation: the foundation model that it is or was made from, whose format bodies have; empty for any.
+    """
 
     model: str
     created: int
-
-
-BodyReaderMaker = Callable[[Responder], BodyReader]
-"""Called once for each job."""
+    renderer: Renderer
+    defaults: Sampling = field(default_factory=Sampling)
+    foundation: str = ""

@@ -46,13 +46,17 @@ class InputFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read. format: of FORMATS or a record format; empty to recognise it. invocation: of INVOCATIONS."""
+    """How files are read. format: of FORMATS or a record format; empty to recognise it. invocation: of INVOCATIONS.
+
+    foundation: the foundation model whose format bodies have; empty for any.
+    """
 
     columns: str = ""
     template: str = ""
     roles: str = ""
     format: str = ""
     invocation: str = "InvokeModel"
+    foundation: str = ""
 
     def check(self) -> None:
         """Raise UsageError for what can be seen to be wrong without a file."""

@@ -6,15 +6,16 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
+from outcrop.bodies.asks import Ask, Piece
+from outcrop.bodies.progress import Progress
 from outcrop.core.completions import Completion, CompletionRequest, Sampling, ScoreRequest
-from outcrop.core.engines import TokenEvent, Usage
+from outcrop.core.engines import Usage
 from outcrop.models.asking import Question, conversation_question, prompt_question
 from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Ask, Ending, EndReason, Piece
 from outcrop.service.inference.pool import Model
 
 LONG_TEXT = 20_000
@@ -59,20 +60,20 @@ async def pieces(model: Model, prepared: Prepared, seat: Seat) -> AsyncGenerator
     Raises UsageError for sampling and prompts that the model cannot take, Unavailable where too many wait.
     """
     sampling = prepared.request.sampling
-    progress = [_Progress(sampling, prepared.answers) for _ in range(prepared.request.n)]
+    tokenizer = model.renderer.tokenizer
+    progress = [Progress(sampling, tokenizer, prepared.answers) for _ in range(prepared.request.n)]
     async with model.loaded.gate.turn(seat.caller, seat.reservation):
         events = model.loaded.engine.generate(prepared.request)
         async with aclosing(events):  # type: ignore[type-var]  # engines give generators
             async for event in events:
-                yield progress[event.index].piece(event, model.renderer.tokenizer)
+                yield progress[event.index].piece(event)
 
 
 def published_piece(renderer: Renderer, question: Question, sampling: Sampling, found: Completion) -> Piece:
     """An answer that was published, as the one piece of an answer."""
     usage = Usage(len(question.prompt_ids), len(question.prompt_ids), len(found.token_ids))
-    event = TokenEvent(0, found.token_ids, found.logprobs, found.text, found.top_logprobs, found.finish_reason, usage)
     sampling = replace(sampling, stop_ids=renderer.stop_ids)
-    return _Progress(sampling, question.answers).piece(event, renderer.tokenizer)
+    return Progress(sampling, renderer.tokenizer, question.answers).whole(found, 0, usage)
 
 
 async def prompt_logprobs(model: Model, ids: tuple[int, ...], seat: Seat) -> tuple[float, ...]:
@@ -82,37 +83,6 @@ async def prompt_logprobs(model: Model, ids: tuple[int, ...], seat: Seat) -> tup
     async with model.loaded.gate.turn(seat.caller, seat.reservation):
         [score] = await model.loaded.engine.score(ScoreRequest(ids[:1], (ids[1:],), model.adapter))
     return score.token_logprobs
-
-
-@dataclass
-class _Progress:
-    """One answer so far."""
-
-    sampling: Sampling
-    strip: bool
-    ids: list[int] = field(default_factory=list)
-
-    def piece(self, event: TokenEvent, tokenizer: Any) -> Piece:
-        self.ids.extend(event.token_ids)
-        text = event.text.lstrip() if self.strip else event.text
-        self.strip = self.strip and not text
-        if event.finish_reason is None or event.usage is None:
-            return Piece(event.index, text, event.token_ids, event.logprobs, event.top_logprobs)
-        reason, stop_string = self._reason(event.finish_reason, event.usage, tokenizer)
-        shown = slice(-1 if self.ids[-1:] and self.ids[-1] in self.sampling.stop_ids else None)
-        tops = event.top_logprobs[shown]
-        ending = Ending(reason, stop_string, event.usage)
-        return Piece(event.index, text, event.token_ids[shown], event.logprobs[shown], tops, ending)
-
-    def _reason(self, finish_reason: str, usage: Usage, tokenizer: Any) -> tuple[EndReason, str | None]:
-        longest = self.sampling.max_new_tokens
-        if finish_reason == "length":
-            return "context" if usage.completion_tokens < longest != WHOLE_CONTEXT else "length", None
-        if self.ids[-1] in self.sampling.stop_ids or not self.sampling.stop_strings:
-            return "stop", None
-        text = tokenizer.decode(self.ids)
-        met = [(text.index(stop), stop) for stop in self.sampling.stop_strings if stop in text]
-        return ("stop_string", min(met)[1]) if met else ("stop", None)
 
 
 def _question(renderer: Renderer, folder: ModelFolder, ask: Ask) -> Question:

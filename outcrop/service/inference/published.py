@@ -6,13 +6,13 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from outcrop.bodies.asks import Ask
 from outcrop.core.completions import Completion
 from outcrop.data.records import Message, Record, Text
 from outcrop.generation.lookup import Lookup
 from outcrop.models.asking import asked_record, turns_record
 from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
-from outcrop.service.inference.asks import Ask
 
 Files = tuple[tuple[str, int], ...]
 

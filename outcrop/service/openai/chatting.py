@@ -8,13 +8,13 @@ from typing import Any
 
 from starlette.responses import Response
 
+from outcrop.bodies.asks import Piece
+from outcrop.bodies.body import read_json
+from outcrop.bodies.openai import chat
 from outcrop.service.bedrock.runtime.eventstream import JSON, encode
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.calls import Call
-from outcrop.service.inference.asks import Piece
-from outcrop.service.inference.bodies import read_json
 from outcrop.service.inference.streaming import Stream
-from outcrop.service.openai import chat
 from outcrop.service.openai.endpoint import EVENTS, endpoint, events, exchange_with
 
 

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
+from outcrop.bodies.asks import Ask, Piece, total
+from outcrop.bodies.body import read_json
+from outcrop.bodies.openai import completions
+from outcrop.bodies.openai.completions import CompletionBody, CompletionWriter
+from outcrop.bodies.openai.fields import StreamedTokens, usage
 from outcrop.core.engines import Usage
 from outcrop.core.errors import UsageError
 from outcrop.service.bedrock.runtime.eventstream import JSON, encode
 from outcrop.service.bedrock.runtime.exchange import Exchange
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.calls import Call
-from outcrop.service.inference.asks import Ask, Piece, total
-from outcrop.service.inference.bodies import read_json
 from outcrop.service.inference.streaming import Stream
-from outcrop.service.openai import completions
-from outcrop.service.openai.completions import CompletionBody, CompletionWriter
 from outcrop.service.openai.endpoint import EVENTS, endpoint, events, exchange_with
-from outcrop.service.openai.fields import StreamedTokens, usage
 
 AT_ONCE = 16
 """Prompts of one request that are answered at a time."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from outcrop.bodies.asks import Ask
+from outcrop.bodies.openai.fields import Sampled
 from outcrop.core.errors import UsageError
 from outcrop.service.bedrock.errors import translated
 from outcrop.service.bedrock.runtime.errors import runtime_error
@@ -16,9 +18,7 @@ from outcrop.service.bedrock.runtime.exchange import Exchange, resolved
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.bedrock.runtime.logged import logged
 from outcrop.service.calls import Call, Endpoint
-from outcrop.service.inference.asks import Ask
 from outcrop.service.openai.errors import body_of, response
-from outcrop.service.openai.fields import Sampled
 
 EVENTS = "text/event-stream"
 DONE = b"data: [DONE]\n\n"

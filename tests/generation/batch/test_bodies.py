@@ -1,18 +1,22 @@
-"""Bodies of Bedrock and OpenAI: what each family asks, what is refused, and the form of each response."""
+"""Bodies in batch files: read and answered as by the server, by the job's options where they say none."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from outcrop.core.completions import Completion
+from outcrop.core.completions import Completion, Sampling
 from outcrop.core.errors import UsageError
-from outcrop.data.records import Conversation, Message
+from outcrop.data.records import Message
 from outcrop.generation.batch.bodies import CHAT, COMPLETIONS, body_reader
 from outcrop.generation.batch.questions import Question, Responder
+from outcrop.models.rendering import Renderer
+from tests.support.tiny import tiny_tokenizer
 
-READ = body_reader(Responder("bundled:x", 1700000000))
+JOB = Sampling(max_new_tokens=32, repetition_penalty=1.5, stop_strings=("job",))
+RESPONDER = Responder("bundled:x", 1700000000, Renderer(tiny_tokenizer()), JOB)
 ANSWER = Completion("Lima", (5, 6), (-0.1, -0.2), "stop", 7, 0.0)
 CUT = Completion("Lima is", (5, 6, 7), (-0.1, -0.2, -0.3), "length", 7, 0.0)
 TURNS = (Message("system", "Be brief."), Message("user", "Capital of Peru?"))
@@ -24,12 +28,16 @@ CLAUDE = {
 }  # fmt: skip
 
 
-def asked(body: dict[str, Any], kind: str = "InvokeModel") -> Question:
-    return READ(kind, body)
+def asked(body: dict[str, Any], kind: str = "InvokeModel", foundation: str = "") -> Question:
+    return body_reader(replace(RESPONDER, foundation=foundation))(kind, body)
+
+
+def sampling(question: Question) -> Sampling:
+    return Sampling(**question.sampling)
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "sampling", "n"),
+    ("kind", "body", "given", "n"),
     [
         ("InvokeModel", {"prompt": "P", "max_gen_len": 9, "temperature": 0.5, "top_p": 0.9},
          {"max_new_tokens": 9, "temperature": 0.5, "top_p": 0.9}, 1),
@@ -38,59 +46,53 @@ def asked(body: dict[str, Any], kind: str = "InvokeModel") -> Question:
         ("InvokeModel", {"inputText": "P", "textGenerationConfig": {"maxTokenCount": 9, "stopSequences": ["x"]}},
          {"max_new_tokens": 9, "stop_strings": ("x",)}, 1),
         ("InvokeModel", {"inputText": "P"}, {}, 1),
-        (COMPLETIONS, {"model": "m", "prompt": "P", "max_tokens": 9, "seed": 3, "n": 2, "stop": "x"},
+        (COMPLETIONS, {"model": "m", "prompt": "P", "max_tokens": 9, "seed": 3, "n": 2, "stop": "x", "stream": False},
          {"max_new_tokens": 9, "seed": 3, "stop_strings": ("x",)}, 2),
     ],
 )  # fmt: skip
-def test_prompts_are_taken_as_they_are(kind: str, body: dict[str, Any], sampling: dict[str, Any], n: int) -> None:
+def test_what_a_body_leaves_open_is_the_jobs(kind: str, body: dict[str, Any], given: dict[str, Any], n: int) -> None:
     question = asked(body, kind)
-    assert (question.prompt, dict(question.sampling), question.n) == ("P", sampling, n)
+    assert (question.prompt, sampling(question), question.n) == ("P", replace(JOB, **given), n)
+    assert ("seed" in question.sampling) == ("seed" in body)
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "sampling"),
+    ("kind", "body", "given"),
     [
+        ("InvokeModel", BLOCKS, {}),
         ("InvokeModel", BLOCKS | {"schemaVersion": "messages-v1", "inferenceConfig": {"max_new_tokens": 9}},
          {"max_new_tokens": 9}),
-        ("Converse", BLOCKS | {"inferenceConfig": {"maxTokens": 9, "topP": 0.5, "stopSequences": ["x"]}},
-         {"max_new_tokens": 9, "top_p": 0.5, "stop_strings": ("x",)}),
+        ("Converse", BLOCKS | {"inferenceConfig": {"maxTokens": 9, "topP": 0.5}, "modelId": "m"},
+         {"max_new_tokens": 9, "top_p": 0.5}),
         ("InvokeModel", CLAUDE, {"max_new_tokens": 9}),
         ("InvokeModel", PLAIN | {"max_tokens": 9}, {"max_new_tokens": 9}),
         (CHAT, PLAIN | {"model": "m", "max_completion_tokens": 9, "temperature": None, "user": "u"},
          {"max_new_tokens": 9}),
     ],
 )  # fmt: skip
-def test_messages_become_a_conversation(kind: str, body: dict[str, Any], sampling: dict[str, Any]) -> None:
+def test_messages_are_turns(kind: str, body: dict[str, Any], given: dict[str, Any]) -> None:
     question = asked(body, kind)
-    assert isinstance(question.prompt, Conversation)
-    assert question.prompt.messages == TURNS
-    assert dict(question.sampling) == sampling
+    assert (question.prompt, sampling(question)) == (TURNS, replace(JOB, **given))
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "says"),
     [
-        ("InvokeModel", {"text": "P"}, "of no known family"),
-        ("InvokeModel", {"prompt": ""}, "prompt is empty"),
-        ("InvokeModel", {"prompt": 3}, "prompt is a number"),
-        ("InvokeModel", {"prompt": "P", "max_gen_length": 9}, "Did you mean: max_gen_len"),
-        ("InvokeModel", {"prompt": "P", "max_gen_len": 9, "max_tokens": 9}, "says again"),
-        ("InvokeModel", {"prompt": "P", "max_gen_len": "9"}, "max_gen_len is '9'. Allowed: a whole number"),
-        ("InvokeModel", {"prompt": "P", "top_k": 1.5}, "top_k is 1.5"),
-        ("InvokeModel", {"prompt": "P", "temperature": True}, "temperature is True"),
-        ("InvokeModel", {"prompt": "P", "stop": [1]}, "a list of texts"),
-        ("InvokeModel", {"inputText": "P", "temperature": 1}, "temperature is not read"),
-        ("Converse", BLOCKS | {"toolConfig": {}}, "toolConfig is not read"),
-        ("Converse", PLAIN, "messages"),
+        ("InvokeModel", {"prompt": ""}, "prompt"),
+        ("InvokeModel", {"prompt": "P", "max_gen_length": 9}, "did you mean max_gen_len"),
+        ("InvokeModel", {"prompt": "P", "max_gen_len": 9, "max_tokens": 9}, "max_gen_len"),
+        ("InvokeModel", {"inputText": "P", "temperature": 1}, "temperature"),
+        ("Converse", BLOCKS | {"toolConfig": {"tools": []}}, "toolConfig"),
         ("Converse", {"messages": [{"role": "user", "content": [{"image": {}}]}]}, "image"),
-        ("InvokeModel", {"messages": []}, "an empty list"),
+        ("InvokeModel", {"messages": []}, "messages"),
         (CHAT, {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}, "assistant's"),
-        (CHAT, {"messages": [{"role": "robot", "content": "x"}]}, "role 'robot'"),
-        (CHAT, PLAIN | {"tools": [{}]}, "tools is not read"),
-        (CHAT, PLAIN | {"logprobs": True}, "logprobs is True"),
-        (CHAT, PLAIN | {"presence_penalty": 1}, "presence_penalty is 1"),
-        (CHAT, PLAIN | {"n": 0}, "n is 0"),
-        (CHAT, {"prompt": "P"}, "prompt is not read"),
+        (CHAT, PLAIN | {"tools": [{}]}, "tools"),
+        (CHAT, PLAIN | {"stream": True}, "stream is true"),
+        (CHAT, PLAIN | {"n": 0}, "n"),
+        (CHAT, {"prompt": "P"}, "prompt"),
+        (COMPLETIONS, {"prompt": [5, 6]}, "token ids"),
+        (COMPLETIONS, {"prompt": ["P", "Q"]}, "one prompt"),
+        (COMPLETIONS, {"prompt": "P", "echo": True}, "echo is true"),
         ("/v1/embeddings", {"input": "P"}, "Requests to /v1/embeddings are not answered"),
     ],
 )  # fmt: skip
@@ -99,39 +101,41 @@ def test_what_would_be_ignored_is_refused(kind: str, body: dict[str, Any], says:
         asked(body, kind)
 
 
-def written(body: dict[str, Any], answers: list[Completion], kind: str = "InvokeModel") -> dict[str, Any]:
-    return asked(body, kind).write(answers, "abc")
-
-
-@pytest.mark.contract
-def test_responses_have_the_form_of_their_family() -> None:
-    assert written({"prompt": "P"}, [ANSWER]) == {
+def test_answers_have_the_form_of_the_request() -> None:
+    assert asked({"prompt": "P"}).write([ANSWER], "abc") == {
         "generation": "Lima", "prompt_token_count": 7, "generation_token_count": 2, "stop_reason": "stop",
+        "logprobs": None,
     }  # fmt: skip
-    assert written({"inputText": "P"}, [CUT]) == {
-        "inputTextTokenCount": 7,
-        "results": [{"tokenCount": 3, "outputText": "Lima is", "completionReason": "LENGTH"}],
-    }
-    assert written(BLOCKS, [ANSWER], "Converse") == {
+    body = {"inputText": "P", "textGenerationConfig": {"maxTokenCount": 3}}
+    assert asked(body).write([CUT], "abc")["results"][0]["completionReason"] == "LENGTH"
+    assert asked(BLOCKS, "Converse").write([ANSWER], "abc") == {
         "output": {"message": {"role": "assistant", "content": [{"text": "Lima"}]}},
         "stopReason": "end_turn",
         "usage": {"inputTokens": 7, "outputTokens": 2, "totalTokens": 9},
     }
-    assert written(CLAUDE, [CUT]) == {
-        "id": "msg_abc", "type": "message", "role": "assistant", "model": "bundled:x",
-        "content": [{"type": "text", "text": "Lima is"}], "stop_reason": "max_tokens", "stop_sequence": None,
-        "usage": {"input_tokens": 7, "output_tokens": 3},
-    }  # fmt: skip
-    assert written(PLAIN | {"n": 2}, [ANSWER, CUT], CHAT) == {
-        "id": "chatcmpl-abc", "object": "chat.completion", "created": 1700000000, "model": "bundled:x",
-        "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "Lima"}, "logprobs": None,
-             "finish_reason": "stop"},
-            {"index": 1, "message": {"role": "assistant", "content": "Lima is"}, "logprobs": None,
-             "finish_reason": "length"},
-        ],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
-    }  # fmt: skip
-    completion = written({"prompt": "P"}, [ANSWER], COMPLETIONS)
-    assert completion["object"] == "text_completion"
-    assert completion["choices"] == [{"index": 0, "text": "Lima", "logprobs": None, "finish_reason": "stop"}]
+    message = asked(CLAUDE).write([CUT], "abc")
+    assert (message["id"], message["model"]) == ("msg_abc", "bundled:x")
+    assert message["stop_reason"] == "model_context_window_exceeded"
+    chat = asked(PLAIN | {"n": 2}, CHAT).write([ANSWER, CUT], "abc")
+    assert (chat["id"], chat["created"], chat["model"]) == ("chatcmpl-abc", 1700000000, "bundled:x")
+    assert [choice["message"]["content"] for choice in chat["choices"]] == ["Lima", "Lima is"]
+    assert chat["usage"]["total_tokens"] == 12
+    completion = asked({"prompt": "P", "max_tokens": 3}, COMPLETIONS).write([CUT], "abc")
+    assert completion["choices"] == [{"index": 0, "text": "Lima is", "logprobs": None, "finish_reason": "length"}]
+
+
+def test_bodies_have_the_format_of_the_foundation_model() -> None:
+    question = asked({"prompt": "P", "max_tokens": 3}, foundation="mistral.m-v1:0")
+    assert question.write([ANSWER], "abc") == {"outputs": [{"text": "Lima", "stop_reason": "stop"}]}
+    with pytest.raises(UsageError, match="inputText"):
+        asked({"prompt": "P"}, foundation="amazon.titan-text-x")
+
+
+def test_answers_tell_probabilities_and_stop_strings() -> None:
+    body = CLAUDE | {"stop_sequences": ["s"]}
+    [token] = tiny_tokenizer().encode("s")
+    message = asked(body).write([replace(ANSWER, token_ids=(5, token))], "abc")
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "s")
+    ended = replace(ANSWER, token_ids=(5, 6, 2), logprobs=(-0.1, -0.2, -0.3))
+    chat = asked(PLAIN | {"logprobs": True}, CHAT).write([ended], "abc")
+    assert [each["logprob"] for each in chat["choices"][0]["logprobs"]["content"]] == [-0.1, -0.2]

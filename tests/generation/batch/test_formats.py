@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from outcrop.core.completions import Completion
-from outcrop.generation.batch.questions import BodyReader, Question, Responder
 from tests.models.folders import write_model
 from tests.support.batches import lines, run, write_rows
 
@@ -96,31 +94,3 @@ def test_openai_rows_are_answered_in_one_file_and_refused_in_another(model: Path
     assert answered[0]["response"]["body"]["model"] == str(model)
     assert refused[1]["response"]["body"]["error"]["message"].startswith("method is 'GET'")
     assert not (tmp_path / "out" / "manifest.json.out").exists()
-
-
-def upper_case(responder: Responder) -> BodyReader:
-    """A reader of bodies of the test's own."""
-
-    def read(kind: str, body: Any) -> Question:
-        def write(answers: Any, row: str) -> dict[str, Any]:
-            [answer] = answers
-            assert isinstance(answer, Completion)
-            return {"said": answer.text.upper(), "by": responder.model, "kind": kind, "row": row}
-
-        return Question(body["ask"], {"max_new_tokens": body["tokens"]}, write)
-
-    return read
-
-
-def test_bodies_can_be_read_by_somebody_else(model: Path, tmp_path: Path) -> None:
-    rows = write_rows(tmp_path / "rows.jsonl", [{"recordId": "1", "modelInput": {"ask": "the card", "tokens": 3}}])
-    run(model, rows, tmp_path / "out", bodies=upper_case)
-    [line] = lines(tmp_path / "out" / "rows.jsonl.out")
-    assert line["modelOutput"]["by"] == str(model)
-    assert line["modelOutput"]["kind"] == "InvokeModel"
-
-
-def test_bodies_can_be_named(model: Path, tmp_path: Path) -> None:
-    rows = write_rows(tmp_path / "rows.jsonl", [{"recordId": "1", "modelInput": {"prompt": "the card"}}])
-    run(model, rows, tmp_path / "out", bodies="outcrop.generation.batch.bodies:body_reader")
-    assert "modelOutput" in lines(tmp_path / "out" / "rows.jsonl.out")[0]

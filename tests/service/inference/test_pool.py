@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from outcrop.bodies.asks import Answer, Ask, whole
 from outcrop.core.completions import Sampling
 from outcrop.core.engines import Engine, Precision
 from outcrop.core.errors import ModelError, NotReady, Unavailable, UsageError
 from outcrop.models.folder import find_model, write_card
 from outcrop.service.inference import pool as pools
 from outcrop.service.inference.answering import Seat, pieces, prepare
-from outcrop.service.inference.asks import Answer, Ask, whole
 from outcrop.service.inference.embedded import open_engine
 from outcrop.service.inference.memory import footprint
 from outcrop.service.inference.pool import Pool, PoolLimits

@@ -40,7 +40,7 @@ def create(call: Call, given: Mapping[str, Any]) -> Mapping[str, Any]:
     arguments = {
         "model": model.path, "to": str(call.service.home / "service" / "batch" / job.id), "source": source,
         "output": below(output, job.id), "places": places_of(call)[1],
-        "invocation": given.get("modelInvocationType", "InvokeModel"),
+        "invocation": given.get("modelInvocationType", "InvokeModel"), "foundation": model.foundation,
         "cache": str(call.service.home / "service" / f"predictions-{call.project.account}.sqlite"),
     }  # fmt: skip
     request = job_request(call, "invoke-batch", arguments)

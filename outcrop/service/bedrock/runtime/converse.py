@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
+from outcrop.bodies.asks import WHOLE_CONTEXT, Answer, Ask, sampled
+from outcrop.bodies.bedrock.format import STOP_REASONS, choose
+from outcrop.bodies.body import Body
+from outcrop.bodies.turns import in_turns
 from outcrop.core.completions import Constraint, Sampling
 from outcrop.core.errors import UsageError
 from outcrop.data.records import Message, Role
-from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS, choose, nucleus
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.turns import in_turns
 
 GREEDY = Sampling(max_new_tokens=WHOLE_CONTEXT)
 """Where neither the request nor the model's family says otherwise, as `outcrop generate` answers."""
@@ -128,18 +128,17 @@ def fields_at(paths: Sequence[str], native: Mapping[str, Any]) -> dict[str, Any]
 
 def _sampling(values: Mapping[str, Any], extra: ExtraFields, defaults: Sampling) -> Sampling:
     config = values.get("inferenceConfig") or {}
-    top_k = choose(
-        {"top_k": extra.top_k, "topK": extra.topK, "inferenceConfig.topK": extra.inferenceConfig.topK}, defaults.top_k
-    )
-    return replace(
-        GREEDY,
+    top_k = {"top_k": extra.top_k, "topK": extra.topK, "inferenceConfig.topK": extra.inferenceConfig.topK}
+    return sampled(
+        defaults,
         max_new_tokens=config.get("maxTokens", WHOLE_CONTEXT),
-        temperature=config.get("temperature", defaults.temperature),
-        stop_strings=tuple(config.get("stopSequences") or ()),
+        temperature=config.get("temperature"),
+        top_p=config.get("topP"),
+        top_k=choose(top_k),
+        stop_strings=config.get("stopSequences"),
         min_p=extra.min_p,
         repetition_penalty=extra.repetition_penalty,
         constraint=_constraint(values.get("outputConfig") or {}),
-        **nucleus(config.get("topP", defaults.top_p), top_k),
     )
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from outcrop.bodies.asks import Answer, Piece, joined, whole
+from outcrop.bodies.bedrock.catalog import FORMATS, family_format
+from outcrop.bodies.bedrock.format import STOP_REASONS
 from outcrop.service.bedrock import wire
 from outcrop.service.bedrock.errors import translated
 from outcrop.service.bedrock.model import RUNTIME, operation
@@ -17,12 +20,9 @@ from outcrop.service.bedrock.runtime.converse import ConverseRequest
 from outcrop.service.bedrock.runtime.errors import in_stream, runtime_error
 from outcrop.service.bedrock.runtime.eventstream import CONTENT_TYPE, JSON, event
 from outcrop.service.bedrock.runtime.exchange import Exchange, resolved
-from outcrop.service.bedrock.runtime.formats.catalog import FORMATS, family_format
-from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.bedrock.runtime.logged import logged
 from outcrop.service.calls import Call
-from outcrop.service.inference.asks import Answer, Piece, joined, whole
 from outcrop.service.inference.streaming import Stream
 
 PLAIN = "bedrock-completion"

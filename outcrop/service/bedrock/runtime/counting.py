@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from outcrop.bodies.bedrock.catalog import FORMATS, format_for
+from outcrop.bodies.body import read_json
 from outcrop.core.errors import OutcropError
 from outcrop.service.bedrock import wire
 from outcrop.service.bedrock.model import RUNTIME, operation
@@ -11,11 +13,9 @@ from outcrop.service.bedrock.runtime import converse
 from outcrop.service.bedrock.runtime.errors import runtime_error
 from outcrop.service.bedrock.runtime.eventstream import JSON
 from outcrop.service.bedrock.runtime.exchange import resolved
-from outcrop.service.bedrock.runtime.formats.catalog import FORMATS, format_for
 from outcrop.service.bedrock.runtime.state import Runtime
 from outcrop.service.calls import Call
 from outcrop.service.inference.answering import rendered
-from outcrop.service.inference.bodies import read_json
 
 OPERATION = "CountTokens"
 

@@ -11,6 +11,8 @@ from typing import Self
 
 from anyio.to_thread import run_sync
 
+from outcrop.bodies.asks import Answer, Ask, Piece, whole
+from outcrop.bodies.replies import Context
 from outcrop.models.rendering import Renderer
 from outcrop.service.bedrock.registry import ResolvedModel, resolve
 from outcrop.service.bedrock.runtime.errors import runtime_error
@@ -19,9 +21,7 @@ from outcrop.service.bedrock.runtime.state import Runtime
 from outcrop.service.calls import Call
 from outcrop.service.inference import answering
 from outcrop.service.inference.answering import Prepared, Seat
-from outcrop.service.inference.asks import Answer, Ask, Piece, whole
 from outcrop.service.inference.pool import Model
-from outcrop.service.inference.replies import Context
 
 
 async def resolved(call: Call, identifier: str) -> ResolvedModel:

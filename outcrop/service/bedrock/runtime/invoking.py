@@ -10,6 +10,10 @@ from typing import Any
 
 from starlette.responses import Response
 
+from outcrop.bodies.asks import Piece, joined
+from outcrop.bodies.bedrock.catalog import FORMATS, format_for
+from outcrop.bodies.bedrock.format import Chunks, Format
+from outcrop.bodies.body import read_json
 from outcrop.core.errors import UsageError
 from outcrop.service.bedrock import constraints
 from outcrop.service.bedrock.errors import invalid, translated
@@ -17,13 +21,9 @@ from outcrop.service.bedrock.model import RUNTIME, operation
 from outcrop.service.bedrock.runtime.errors import in_stream, runtime_error
 from outcrop.service.bedrock.runtime.eventstream import CONTENT_TYPE, JSON, encode, event
 from outcrop.service.bedrock.runtime.exchange import Exchange, resolved
-from outcrop.service.bedrock.runtime.formats.catalog import FORMATS, format_for
-from outcrop.service.bedrock.runtime.formats.format import Chunks, Format
 from outcrop.service.bedrock.runtime.invocation_log import Entry
 from outcrop.service.bedrock.runtime.logged import logged
 from outcrop.service.calls import Call
-from outcrop.service.inference.asks import Piece, joined
-from outcrop.service.inference.bodies import read_json
 from outcrop.service.inference.streaming import Stream
 
 HEADER = "x-amzn-bedrock-"

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from outcrop.bodies.asks import WHOLE_CONTEXT, Answer, Ask, Ending
 from outcrop.core.completions import Constraint, Sampling
 from outcrop.core.engines import Usage
 from outcrop.core.errors import UsageError
 from outcrop.data.records import Message
 from outcrop.service.bedrock.runtime import converse
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask, Ending
 
 HI = {"role": "user", "content": [{"text": "Hi"}]}
 MINIMAL: dict[str, Any] = {"modelId": "m", "messages": [HI]}

@@ -7,14 +7,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from outcrop.core.completions import TopLogprobs
+from outcrop.bodies.asks import WHOLE_CONTEXT, Answer, Ask, Piece, total
+from outcrop.bodies.body import Body
+from outcrop.bodies.openai.fields import Sampled, StreamedTokens, finish_reason, usage
+from outcrop.bodies.replies import Context
+from outcrop.bodies.turns import in_turns
+from outcrop.core.completions import Sampling, TopLogprobs
 from outcrop.core.errors import UsageError
 from outcrop.data.records import Message
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask, Piece, total
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
-from outcrop.service.inference.turns import in_turns
-from outcrop.service.openai.fields import Sampled, StreamedTokens, finish_reason, usage
+
+DEFAULTS = Sampling(max_new_tokens=WHOLE_CONTEXT, temperature=1.0)
 
 
 class TextPart(Body):
@@ -66,7 +68,7 @@ class ChatBody(Sampled):
     top_logprobs: int | None = Field(None, ge=0, le=20)
 
 
-def read(body: Mapping[str, Any]) -> tuple[ChatBody, Ask]:
+def read(body: Mapping[str, Any], defaults: Sampling = DEFAULTS) -> tuple[ChatBody, Ask]:
     """The request in a body. Raises UsageError with every problem."""
     fields = ChatBody.read(body)
     if fields.top_logprobs and not fields.logprobs:
@@ -81,8 +83,8 @@ def read(body: Mapping[str, Any]) -> tuple[ChatBody, Ask]:
             raise UsageError("A system message comes later.", "Put it first.", f"messages.{number}.role")
         else:
             system.append(turn.text)
-    longest = fields.max_completion_tokens or fields.max_tokens or WHOLE_CONTEXT
-    sampling = fields.sampling(longest, fields.top_logprobs or 0)
+    longest = fields.max_completion_tokens or fields.max_tokens
+    sampling = fields.sampling(defaults, longest, fields.top_logprobs)
     conversation = in_turns(system, turns)
     return fields, Ask(conversation, sampling, logprobs=bool(fields.logprobs), **fields.manner())
 

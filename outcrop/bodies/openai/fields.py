@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from outcrop.bodies.asks import EndReason, Piece, sampled
+from outcrop.bodies.body import Body
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Constraint, Sampling
 from outcrop.core.errors import UsageError
-from outcrop.service.inference.asks import EndReason, Piece
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
 MOST_ANSWERS = 128
@@ -70,19 +70,18 @@ class Sampled(Body):
     stream_options: StreamOptions | None = None
     user: str | None = None
 
-    def sampling(self, max_new_tokens: int, top_logprobs: int) -> Sampling:
+    def sampling(self, defaults: Sampling, max_new_tokens: int | None, top_logprobs: int | None) -> Sampling:
         """The sampling of these fields. Raises UsageError for what contradicts itself."""
-        top_p = 1.0 if self.top_p is None else self.top_p
-        top_k = max(0, self.top_k or 0)
-        return Sampling(
+        return sampled(
+            defaults,
             max_new_tokens=max_new_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_k=top_k if top_p > 0 else 1,
-            top_p=top_p if top_p > 0 else 1.0,
-            stop_strings=tuple([self.stop] if isinstance(self.stop, str) else self.stop or ()),
-            min_p=self.min_p or 0.0,
-            repetition_penalty=self.repetition_penalty or 1.0,
-            logit_bias=tuple(sorted((_token(key), bias) for key, bias in (self.logit_bias or {}).items())),
+            temperature=self.temperature,
+            top_k=None if self.top_k is None else max(0, self.top_k),
+            top_p=self.top_p,
+            stop_strings=[self.stop] if isinstance(self.stop, str) else self.stop,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            logit_bias=None if self.logit_bias is None else _biases(self.logit_bias),
             top_logprobs=top_logprobs,
             constraint=constraint(self.response_format, self.structured_outputs),
         )
@@ -149,6 +148,10 @@ def usage(prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> dic
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": cached_tokens},
     }
+
+
+def _biases(given: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted((_token(key), bias) for key, bias in given.items()))
 
 
 def _token(text: str) -> int:

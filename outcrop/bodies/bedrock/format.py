@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from outcrop.bodies.asks import Answer, Ask, EndReason, Piece
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Sampling
 from outcrop.core.errors import UsageError
-from outcrop.service.inference.asks import Answer, Ask, EndReason, Piece
-from outcrop.service.inference.replies import Context
 
 Chunks = list[dict[str, Any]]
 
@@ -30,8 +30,8 @@ class Format(Protocol):
 
     defaults: Sampling
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
-        """The request in a body. Raises UsageError with every problem."""
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
+        """The request in a body. defaults: others than the family's. Raises UsageError with every problem."""
         ...
 
     def write(self, answers: Sequence[Answer], context: Context) -> dict[str, Any]:
@@ -53,11 +53,6 @@ def operation_streams(stream: bool | None) -> None:
     """Refuse OpenAI's field `stream`: on Bedrock the operation says it."""
     if stream is not None:
         raise UsageError("stream is given.", "Leave it out: the operation says whether answers are streamed.", "stream")
-
-
-def nucleus(top_p: float, top_k: int = 0) -> dict[str, Any]:
-    """Sampling's fields for a top_p that may be 0 in these APIs: then only the likeliest token is left."""
-    return {"top_p": top_p, "top_k": top_k} if top_p > 0 else {"top_p": 1.0, "top_k": 1}
 
 
 def choose(names: Mapping[str, Any], default: Any = None) -> Any:

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from outcrop.bodies.asks import WHOLE_CONTEXT, Answer, Ask, Piece, sampled
+from outcrop.bodies.bedrock.format import STOP_REASONS, Chunks, Format, Stream, choose, only
+from outcrop.bodies.body import LEFT_OUT, Body
+from outcrop.bodies.replies import Context
+from outcrop.bodies.turns import in_turns
 from outcrop.core.completions import Sampling
 from outcrop.data.records import Message
-from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS, Chunks, Format, Stream, choose, nucleus, only
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask, Piece
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
-from outcrop.service.inference.turns import in_turns
 
 DEFAULTS = Sampling(max_new_tokens=WHOLE_CONTEXT, temperature=0.7, top_p=0.9)
 
@@ -37,12 +37,12 @@ class InferenceConfig(Body):
 
     maxTokens: int | None = Field(default=None, ge=1)
     max_new_tokens: int | None = Field(default=None, ge=1)
-    temperature: float = Field(default=DEFAULTS.temperature, ge=0, le=1)
+    temperature: float = Field(default=LEFT_OUT, ge=0, le=1)
     topP: float | None = Field(default=None, ge=0, le=1)
     top_p: float | None = Field(default=None, ge=0, le=1)
     topK: int | None = Field(default=None, ge=0, le=128)
     top_k: int | None = Field(default=None, ge=0, le=128)
-    stopSequences: list[str] = Field(default_factory=list)
+    stopSequences: list[str] = LEFT_OUT
 
 
 class NovaBody(Body):
@@ -64,15 +64,17 @@ class Nova(Format):
 
     defaults = DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
         fields = NovaBody.read(body)
         config = fields.inferenceConfig
         turns = [Message(turn.role, "\n".join(block.text for block in turn.content)) for turn in fields.messages]
-        tokens = choose({"maxTokens": config.maxTokens, "max_new_tokens": config.max_new_tokens}, WHOLE_CONTEXT)
-        top_p = choose({"topP": config.topP, "top_p": config.top_p}, DEFAULTS.top_p)
-        top_k = choose({"topK": config.topK, "top_k": config.top_k}, DEFAULTS.top_k)
-        sampling = Sampling(
-            tokens, config.temperature, stop_strings=tuple(config.stopSequences), **nucleus(top_p, top_k)
+        sampling = sampled(
+            defaults or DEFAULTS,
+            max_new_tokens=choose({"maxTokens": config.maxTokens, "max_new_tokens": config.max_new_tokens}),
+            temperature=config.temperature,
+            top_p=choose({"topP": config.topP, "top_p": config.top_p}),
+            top_k=choose({"topK": config.topK, "top_k": config.top_k}),
+            stop_strings=config.stopSequences,
         )
         return Ask(in_turns([block.text for block in fields.system], turns), sampling)
 

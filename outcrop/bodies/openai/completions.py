@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from outcrop.bodies.asks import Answer, Ask, Piece, total
+from outcrop.bodies.openai.fields import Sampled, finish_reason, usage
+from outcrop.bodies.replies import Context
+from outcrop.core.completions import Sampling
 from outcrop.core.errors import UsageError
-from outcrop.service.inference.asks import Answer, Ask, Piece
-from outcrop.service.inference.replies import Context
-from outcrop.service.openai.fields import Sampled, finish_reason
 
-DEFAULT_TOKENS = 16
+DEFAULTS = Sampling(max_new_tokens=16, temperature=1.0)
 MOST_PROMPTS = 2048
 
 
@@ -28,7 +29,7 @@ class CompletionBody(Sampled):
     echo: bool | None = None
 
 
-def read(body: Mapping[str, Any]) -> tuple[CompletionBody, list[Ask]]:
+def read(body: Mapping[str, Any], defaults: Sampling = DEFAULTS) -> tuple[CompletionBody, list[Ask]]:
     """The requests in a body, one for each prompt. Raises UsageError with every problem.
 
     best_of may only say what n says. A max_tokens of 0 asks for no new text, which only makes sense with echo.
@@ -38,12 +39,19 @@ def read(body: Mapping[str, Any]) -> tuple[CompletionBody, list[Ask]]:
         given.pop("best_of", None)
     fields = CompletionBody.read(given)
     prompts = _prompts(fields.prompt)
-    longest = DEFAULT_TOKENS if fields.max_tokens is None else fields.max_tokens
-    if longest == 0 and not fields.echo:
+    if fields.max_tokens == 0 and not fields.echo:
         raise UsageError("max_tokens is 0.", "Allowed: at least 1, or 0 together with echo.", "max_tokens")
-    sampling = fields.sampling(longest, fields.logprobs or 0)
+    sampling = fields.sampling(defaults, fields.max_tokens, fields.logprobs)
     shown = {"logprobs": fields.logprobs is not None, "echo": bool(fields.echo), **fields.manner()}
     return fields, [Ask(prompt, sampling, **shown) for prompt in prompts]
+
+
+def read_one(body: Mapping[str, Any], defaults: Sampling = DEFAULTS) -> tuple[CompletionBody, Ask]:
+    """The request in a body that may hold one only. Raises UsageError with every problem."""
+    fields, asks = read(body, defaults)
+    if len(asks) != 1 or fields.max_tokens == 0:
+        raise UsageError("A request has one prompt and an answer.", "Send a request for each prompt.", "prompt")
+    return fields, asks[0]
 
 
 class CompletionWriter:
@@ -120,6 +128,15 @@ def head(context: Context) -> dict[str, Any]:
         "object": "text_completion",
         "created": context.created,
         "model": context.model_id,
+    }
+
+
+def write(answers: Sequence[Answer], context: Context) -> dict[str, Any]:
+    """The body of the answers to one prompt."""
+    tokens = total(answers)
+    return head(context) | {
+        "choices": CompletionWriter(context).whole(answers),
+        "usage": usage(tokens.prompt_tokens, tokens.cached_tokens, tokens.completion_tokens),
     }
 
 

@@ -7,24 +7,24 @@ from typing import Any
 
 from pydantic import Field
 
+from outcrop.bodies.asks import Answer, Ask, Piece, sampled
+from outcrop.bodies.bedrock.format import SHORT_REASONS, Chunks, Format, only
+from outcrop.bodies.bedrock.llama import DEFAULTS, LlamaStream, generation
+from outcrop.bodies.body import LEFT_OUT, Body
+from outcrop.bodies.openai.fields import ResponseFormat, constraint
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, Format, nucleus, only
-from outcrop.service.bedrock.runtime.formats.llama import DEFAULTS, LlamaStream, generation
-from outcrop.service.inference.asks import Answer, Ask, Piece
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
-from outcrop.service.openai.fields import ResponseFormat, constraint
 
 
 class ImportedBody(Body):
     """Fields as documented for imported models."""
 
     prompt: str = Field(min_length=1)
-    temperature: float = Field(default=DEFAULTS.temperature, ge=0, le=1)
-    top_p: float = Field(default=DEFAULTS.top_p, ge=0, le=1)
-    top_k: int = Field(default=0, ge=0)
-    max_gen_len: int = Field(default=DEFAULTS.max_new_tokens, ge=1)
-    stop: list[str] = Field(default_factory=list)
+    temperature: float = Field(default=LEFT_OUT, ge=0, le=1)
+    top_p: float = Field(default=LEFT_OUT, ge=0, le=1)
+    top_k: int = Field(default=LEFT_OUT, ge=0)
+    max_gen_len: int = Field(default=LEFT_OUT, ge=1)
+    stop: list[str] = LEFT_OUT
     response_format: ResponseFormat | None = None
 
 
@@ -33,14 +33,16 @@ class Imported(Format):
 
     defaults = DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
         fields = ImportedBody.read(body)
-        sampling = Sampling(
-            fields.max_gen_len,
-            fields.temperature,
-            stop_strings=tuple(fields.stop),
+        sampling = sampled(
+            defaults or DEFAULTS,
+            max_new_tokens=fields.max_gen_len,
+            temperature=fields.temperature,
+            top_p=fields.top_p,
+            top_k=fields.top_k,
+            stop_strings=fields.stop,
             constraint=constraint(fields.response_format, None),
-            **nucleus(fields.top_p, fields.top_k),
         )
         return Ask(fields.prompt, sampling)
 

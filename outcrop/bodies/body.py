@@ -13,6 +13,8 @@ from pydantic_core import ErrorDetails
 from outcrop.core.errors import UsageError
 
 LONGEST_SHOWN = 80
+LEFT_OUT: Any = None
+"""As the default of a field that may be left out, but not be null."""
 
 
 class Body(BaseModel):

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
+from outcrop.bodies.asks import Answer, Ask, Piece, sampled
+from outcrop.bodies.bedrock.format import SHORT_REASONS, Chunks, Format, Stream
+from outcrop.bodies.body import LEFT_OUT, Body
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, Format, Stream, nucleus
-from outcrop.service.inference.asks import Answer, Ask, Piece
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
 
 DEFAULTS = Sampling(max_new_tokens=512, temperature=0.5, top_p=0.9, top_k=50)
 
@@ -20,11 +20,11 @@ class MistralBody(Body):
     """Fields and bounds as documented for Mistral 7B Instruct; other models of the house take the same."""
 
     prompt: str = Field(min_length=1)
-    max_tokens: int = Field(default=DEFAULTS.max_new_tokens, ge=1, le=8192)
-    temperature: float = Field(default=DEFAULTS.temperature, ge=0, le=1)
-    top_p: float = Field(default=DEFAULTS.top_p, ge=0, le=1)
-    top_k: int = Field(default=DEFAULTS.top_k, ge=0, le=200)
-    stop: list[str] = Field(default=[], max_length=10)
+    max_tokens: int = Field(default=LEFT_OUT, ge=1, le=8192)
+    temperature: float = Field(default=LEFT_OUT, ge=0, le=1)
+    top_p: float = Field(default=LEFT_OUT, ge=0, le=1)
+    top_k: int = Field(default=LEFT_OUT, ge=0, le=200)
+    stop: list[str] = Field(default=LEFT_OUT, max_length=10)
 
 
 class Mistral(Format):
@@ -32,13 +32,15 @@ class Mistral(Format):
 
     defaults = DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
         fields = MistralBody.read(body)
-        sampling = Sampling(
-            fields.max_tokens,
-            fields.temperature,
-            stop_strings=tuple(fields.stop),
-            **nucleus(fields.top_p, fields.top_k),
+        sampling = sampled(
+            defaults or DEFAULTS,
+            max_new_tokens=fields.max_tokens,
+            temperature=fields.temperature,
+            top_p=fields.top_p,
+            top_k=fields.top_k,
+            stop_strings=fields.stop,
         )
         return Ask(fields.prompt, sampling)
 

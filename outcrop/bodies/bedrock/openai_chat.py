@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from outcrop.bodies.asks import Answer, Ask
+from outcrop.bodies.bedrock.format import Format, operation_streams
+from outcrop.bodies.openai import chat
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import Format, operation_streams
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask
-from outcrop.service.inference.replies import Context
-from outcrop.service.openai import chat
 
 
 class OpenAIChat(Format):
     """Turns are rendered by the model's chat template."""
 
-    defaults = Sampling(max_new_tokens=WHOLE_CONTEXT, temperature=1.0)
+    defaults = chat.DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
-        fields, ask = chat.read(body)
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
+        fields, ask = chat.read(body, defaults or self.defaults)
         operation_streams(fields.stream)
         return ask
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from outcrop.bodies.asks import WHOLE_CONTEXT, Answer, Ask, Piece, sampled
+from outcrop.bodies.bedrock.format import STOP_REASONS, Chunks, Format, Stream, only
+from outcrop.bodies.body import LEFT_OUT, Body
+from outcrop.bodies.replies import Context
+from outcrop.bodies.turns import in_turns
 from outcrop.core.completions import Sampling
 from outcrop.data.records import Message
-from outcrop.service.bedrock.runtime.formats.format import STOP_REASONS, Chunks, Format, Stream, nucleus, only
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask, Piece
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
-from outcrop.service.inference.turns import in_turns
 
 DEFAULTS = Sampling(max_new_tokens=WHOLE_CONTEXT, temperature=1.0)
 
@@ -47,10 +47,10 @@ class ClaudeBody(Body):
     max_tokens: int = Field(ge=1)
     messages: list[Turn] = Field(min_length=1)
     system: str | list[TextBlock] = ""
-    temperature: float = Field(default=DEFAULTS.temperature, ge=0, le=1)
-    top_p: float = Field(default=DEFAULTS.top_p, ge=0, le=1)
-    top_k: int = Field(default=DEFAULTS.top_k, ge=0, le=500)
-    stop_sequences: list[str] = Field(default=[], max_length=8191)
+    temperature: float = Field(default=LEFT_OUT, ge=0, le=1)
+    top_p: float = Field(default=LEFT_OUT, ge=0, le=1)
+    top_k: int = Field(default=LEFT_OUT, ge=0, le=500)
+    stop_sequences: list[str] = Field(default=LEFT_OUT, max_length=8191)
 
 
 class Claude(Format):
@@ -58,15 +58,17 @@ class Claude(Format):
 
     defaults = DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
         fields = ClaudeBody.read(body)
         turns = [Message(turn.role, text_of(turn.content)) for turn in fields.messages]
         system = text_of(fields.system)
-        sampling = Sampling(
-            fields.max_tokens,
-            fields.temperature,
-            stop_strings=tuple(fields.stop_sequences),
-            **nucleus(fields.top_p, fields.top_k),
+        sampling = sampled(
+            defaults or DEFAULTS,
+            max_new_tokens=fields.max_tokens,
+            temperature=fields.temperature,
+            top_p=fields.top_p,
+            top_k=fields.top_k,
+            stop_strings=fields.stop_sequences,
         )
         return Ask(in_turns([system] if system else [], turns), sampling)
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from outcrop.bodies.asks import WHOLE_CONTEXT, Answer, Ask, Ending, EndReason, Piece, joined
+from outcrop.bodies.bedrock.catalog import FORMATS, format_for
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Constraint, Sampling
 from outcrop.core.engines import Usage
 from outcrop.core.errors import UsageError
 from outcrop.data.records import Message
-from outcrop.service.bedrock.runtime.formats.catalog import FORMATS, format_for
-from outcrop.service.inference.asks import WHOLE_CONTEXT, Answer, Ask, Ending, EndReason, Piece, joined
-from outcrop.service.inference.replies import Context
 
 USER = [{"role": "user", "content": [{"text": "Hi"}]}]
 CHAT = [{"role": "user", "content": "Hi"}]

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import Field
 
+from outcrop.bodies.asks import Answer, Ask, EndReason, Piece, sampled
+from outcrop.bodies.bedrock.format import Chunks, Format, Stream, only
+from outcrop.bodies.body import LEFT_OUT, Body
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import Chunks, Format, Stream, nucleus, only
-from outcrop.service.inference.asks import Answer, Ask, EndReason, Piece
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
 
 DEFAULTS = Sampling(max_new_tokens=512, temperature=0.7, top_p=0.9)
 REASONS: dict[EndReason, str] = {
@@ -22,10 +22,10 @@ REASONS: dict[EndReason, str] = {
 class TextGenerationConfig(Body):
     """Fields and bounds as documented for Titan Text."""
 
-    temperature: float = Field(default=DEFAULTS.temperature, ge=0, le=1)
-    topP: float = Field(default=DEFAULTS.top_p, ge=0, le=1)
-    maxTokenCount: int = Field(default=DEFAULTS.max_new_tokens, ge=1, le=8192)
-    stopSequences: list[str] = Field(default_factory=list)
+    temperature: float = Field(default=LEFT_OUT, ge=0, le=1)
+    topP: float = Field(default=LEFT_OUT, ge=0, le=1)
+    maxTokenCount: int = Field(default=LEFT_OUT, ge=1, le=8192)
+    stopSequences: list[str] = LEFT_OUT
 
 
 class TitanBody(Body):
@@ -40,11 +40,15 @@ class Titan(Format):
 
     defaults = DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
         fields = TitanBody.read(body)
         config = fields.textGenerationConfig
-        sampling = Sampling(
-            config.maxTokenCount, config.temperature, stop_strings=tuple(config.stopSequences), **nucleus(config.topP)
+        sampling = sampled(
+            defaults or DEFAULTS,
+            max_new_tokens=config.maxTokenCount,
+            temperature=config.temperature,
+            top_p=config.topP,
+            stop_strings=config.stopSequences,
         )
         return Ask(fields.inputText, sampling)
 

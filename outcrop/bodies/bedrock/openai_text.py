@@ -8,37 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from outcrop.bodies.asks import Answer, Ask, Piece
+from outcrop.bodies.bedrock.format import Chunks, Format, Stream, operation_streams
+from outcrop.bodies.bedrock.imported import as_generation
+from outcrop.bodies.bedrock.llama import LlamaStream
+from outcrop.bodies.openai import completions
+from outcrop.bodies.openai.fields import StreamedTokens
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Sampling
-from outcrop.core.errors import UsageError
-from outcrop.service.bedrock.runtime.formats.format import Chunks, Format, Stream, operation_streams
-from outcrop.service.bedrock.runtime.formats.imported import as_generation
-from outcrop.service.bedrock.runtime.formats.llama import LlamaStream
-from outcrop.service.inference.asks import Answer, Ask, Piece, total
-from outcrop.service.inference.replies import Context
-from outcrop.service.openai import completions
-from outcrop.service.openai.fields import StreamedTokens, usage
 
 
 class OpenAIText(Format):
     """One prompt in a request: lists of prompts belong to OpenAI's own API."""
 
-    defaults = Sampling(max_new_tokens=completions.DEFAULT_TOKENS, temperature=1.0)
+    defaults = completions.DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
-        fields, asks = completions.read(body)
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
+        fields, ask = completions.read_one(body, defaults or self.defaults)
         operation_streams(fields.stream)
-        if len(asks) != 1 or fields.max_tokens == 0:
-            raise UsageError("A request has one prompt and an answer.", "Send a request for each prompt.", "prompt")
-        return asks[0]
+        return ask
 
     def write(self, answers: Sequence[Answer], context: Context) -> dict[str, Any]:
-        tokens = total(answers)
         legacy = as_generation(answers[0], context) if len(answers) == 1 else {}
-        return completions.head(context) | {
-            "choices": completions.CompletionWriter(context).whole(answers),
-            "usage": usage(tokens.prompt_tokens, tokens.cached_tokens, tokens.completion_tokens),
-            **legacy,
-        }
+        return completions.write(answers, context) | legacy
 
     def stream(self, context: Context) -> OpenAITextStream:
         return OpenAITextStream(context)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from outcrop.bodies.bedrock.format import Format
 from outcrop.core.catalog import Catalog
-from outcrop.service.bedrock.runtime.formats.format import Format
 
-HERE = "outcrop.service.bedrock.runtime.formats"
+HERE = "outcrop.bodies.bedrock"
 
 FORMATS: Catalog[Format] = Catalog(
     "format of bodies",
@@ -53,12 +53,19 @@ def family_format(foundation_model: str) -> str:
     return next((name for beginning, name in FAMILIES if foundation_model.startswith(beginning)), "")
 
 
+def _has_blocks(messages: Any) -> bool:
+    """Whether turns hold Converse's blocks, which name no type."""
+    turns = [turn for turn in messages if isinstance(turn, Mapping)] if isinstance(messages, list) else []
+    contents = [turn["content"] for turn in turns if isinstance(turn.get("content"), list)]
+    return any(isinstance(block, Mapping) and "type" not in block for content in contents for block in content)
+
+
 def _by_fields(body: Mapping[str, Any]) -> str:
     if "anthropic_version" in body:
         return "claude"
     if "inputText" in body:
         return "titan"
-    if "schemaVersion" in body or "inferenceConfig" in body:
+    if "schemaVersion" in body or "inferenceConfig" in body or _has_blocks(body.get("messages")):
         return "nova"
     if "messages" in body:
         return "openai-chat"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from outcrop.core.completions import Sampling, TopLogprobs
 from outcrop.core.engines import Usage
@@ -64,6 +64,16 @@ class Answer(NamedTuple):
     logprobs: tuple[float, ...]
     top_logprobs: tuple[TopLogprobs, ...]
     ending: Ending
+
+
+def sampled(defaults: Sampling, **given: Any) -> Sampling:
+    """Sampling by the fields that are given; None is not. top_p may be 0 here: only the likeliest token is left."""
+    fields = {name: value for name, value in given.items() if value is not None}
+    if fields.get("top_p") == 0:
+        fields |= {"top_p": 1.0, "top_k": 1}
+    if "stop_strings" in fields:
+        fields["stop_strings"] = tuple(fields["stop_strings"])
+    return replace(defaults, **fields)
 
 
 def joined(pieces: Sequence[Piece]) -> Piece:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from outcrop.service.inference.asks import Ask
+from outcrop.bodies.asks import Ask
 
 
 class Context(NamedTuple):
@@ -19,7 +19,7 @@ class Context(NamedTuple):
     request_id: str
     created: int
     ask: Ask
-    prompt_ids: tuple[int, ...]
+    prompt_ids: Sequence[int]
     token_texts: Callable[[Sequence[int]], list[str]]
     prompt_logprobs: tuple[float, ...] = ()
     token_bytes: Callable[[int], bytes] | None = None

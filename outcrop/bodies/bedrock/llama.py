@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from outcrop.bodies.asks import Answer, Ask, Piece, sampled
+from outcrop.bodies.bedrock.format import SHORT_REASONS, Chunks, Format, Stream, only
+from outcrop.bodies.body import LEFT_OUT, Body
+from outcrop.bodies.replies import Context
 from outcrop.core.completions import Sampling
-from outcrop.service.bedrock.runtime.formats.format import SHORT_REASONS, Chunks, Format, Stream, nucleus, only
-from outcrop.service.inference.asks import Answer, Ask, Piece
-from outcrop.service.inference.bodies import Body
-from outcrop.service.inference.replies import Context
 
 DEFAULTS = Sampling(max_new_tokens=512, temperature=0.5, top_p=0.9)
 
@@ -22,9 +22,9 @@ class LlamaBody(Body):
     unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {"images": ([],)}
 
     prompt: str = Field(min_length=1)
-    temperature: float = Field(default=DEFAULTS.temperature, ge=0, le=1)
-    top_p: float = Field(default=DEFAULTS.top_p, ge=0, le=1)
-    max_gen_len: int = Field(default=DEFAULTS.max_new_tokens, ge=1, le=2048)
+    temperature: float = Field(default=LEFT_OUT, ge=0, le=1)
+    top_p: float = Field(default=LEFT_OUT, ge=0, le=1)
+    max_gen_len: int = Field(default=LEFT_OUT, ge=1, le=2048)
 
 
 class Llama(Format):
@@ -32,9 +32,14 @@ class Llama(Format):
 
     defaults = DEFAULTS
 
-    def read(self, body: Mapping[str, Any]) -> Ask:
+    def read(self, body: Mapping[str, Any], defaults: Sampling | None = None) -> Ask:
         fields = LlamaBody.read(body)
-        sampling = Sampling(fields.max_gen_len, fields.temperature, **nucleus(fields.top_p))
+        sampling = sampled(
+            defaults or DEFAULTS,
+            max_new_tokens=fields.max_gen_len,
+            temperature=fields.temperature,
+            top_p=fields.top_p,
+        )
         return Ask(fields.prompt, sampling)
 
     def write(self, answers: Sequence[Answer], context: Context) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""From an engine's words to pieces of an answer: without the token that ends it, and with how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from outcrop.bodies.asks import WHOLE_CONTEXT, Ending, EndReason, Piece
+from outcrop.core.completions import Completion, Sampling
+from outcrop.core.engines import TokenEvent, Usage
+
+
+@dataclass
+class Progress:
+    """One answer so far. sampling: with the model's stop ids; strip: white space before the text is not its own."""
+
+    sampling: Sampling
+    tokenizer: Any
+    strip: bool = False
+    ids: list[int] = field(default_factory=list)
+
+    def piece(self, event: TokenEvent) -> Piece:
+        """What an event adds."""
+        self.ids.extend(event.token_ids)
+        text = event.text.lstrip() if self.strip else event.text
+        self.strip = self.strip and not text
+        if event.finish_reason is None or event.usage is None:
+            return Piece(event.index, text, event.token_ids, event.logprobs, event.top_logprobs)
+        reason, stop_string = self._reason(event.finish_reason, event.usage)
+        shown = slice(-1 if self.ids[-1:] and self.ids[-1] in self.sampling.stop_ids else None)
+        tops = event.top_logprobs[shown]
+        ending = Ending(reason, stop_string, event.usage)
+        return Piece(event.index, text, event.token_ids[shown], event.logprobs[shown], tops, ending)
+
+    def whole(self, found: Completion, number: int, usage: Usage) -> Piece:
+        """A whole answer as one piece."""
+        reason, tops = found.finish_reason, found.top_logprobs
+        return self.piece(TokenEvent(number, found.token_ids, found.logprobs, found.text, tops, reason, usage))
+
+    def _reason(self, finish_reason: str, usage: Usage) -> tuple[EndReason, str | None]:
+        longest = self.sampling.max_new_tokens
+        if finish_reason == "length":
+            return "context" if usage.completion_tokens < longest != WHOLE_CONTEXT else "length", None
+        if self.ids[-1] in self.sampling.stop_ids or not self.sampling.stop_strings:
+            return "stop", None
+        text = self.tokenizer.decode(self.ids)
+        met = [(text.index(stop), stop) for stop in self.sampling.stop_strings if stop in text]
+        return ("stop_string", min(met)[1]) if met else ("stop", None)
