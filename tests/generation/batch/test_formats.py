@@ -58,7 +58,7 @@ def test_modelinput_may_be_the_body_of_converse(model: Path, tmp_path: Path) -> 
     run(model, rows, tmp_path / "out", invocation="Converse")
     first, second = lines(tmp_path / "out" / "rows.jsonl.out")
     assert first["modelOutput"]["usage"]["outputTokens"] <= 3
-    assert "prompt is not read" in second["error"]["errorMessage"]
+    assert "[prompt] is not permitted" in second["error"]["errorMessage"]
 
 
 def openai(number: int, url: str, **body: Any) -> dict[str, Any]:
