@@ -94,3 +94,12 @@ def test_openai_rows_are_answered_in_one_file_and_refused_in_another(model: Path
     assert answered[0]["response"]["body"]["model"] == str(model)
     assert refused[1]["response"]["body"]["error"]["message"].startswith("method is 'GET'")
     assert not (tmp_path / "out" / "manifest.json.out").exists()
+
+
+def test_a_foundation_model_decides_the_form_of_bodies(model: Path, tmp_path: Path) -> None:
+    bodies = [{"prompt": "the card", "max_tokens": 3}, {"inputText": "the card"}]
+    rows = write_rows(tmp_path / "rows.jsonl", [{"modelInput": body} for body in bodies])
+    run(model, rows, tmp_path / "out", foundation="mistral.x-v1:0")
+    first, second = lines(tmp_path / "out" / "rows.jsonl.out")
+    assert list(first["modelOutput"]) == ["outputs"]
+    assert "[inputText] is not permitted" in second["error"]["errorMessage"]
