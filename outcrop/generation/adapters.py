@@ -128,12 +128,13 @@ class AdapterBank:
             self._stack = Stack((), {})
 
     def for_runs(self, adapters: Sequence[str | None], sizes: Sequence[int]) -> Adapted | None:
-        """Runs of tokens, each with one adapter; None if no run has one."""
-        parts, first = [], 0
+        """Runs of tokens, each with one adapter, those of the same adapter together; None if no run has one."""
+        runs, first = dict[str, list[slice]](), 0
         for digest, size in zip(adapters, sizes, strict=True):
             if digest is not None:
-                parts.append(Part(self._adapters[digest], slice(first, first + size)))
+                runs.setdefault(digest, []).append(slice(first, first + size))
             first += size
+        parts = [Part(self._adapters[digest], self._tokens_of(digest, own)) for digest, own in runs.items()]
         return Adapted(parts) if parts else None
 
     def for_rows(self, adapters: Sequence[str | None], dtype: torch.dtype) -> Adapted | AdaptedRows | None:
@@ -142,15 +143,17 @@ class AdapterBank:
         if not wanted:
             return None
         if sum(map(self._ranks, wanted)) > MOST_RANKS_TOGETHER:
-            return Adapted([Part(self._adapters[digest], self._rows_of(digest, adapters)) for digest in wanted])
+            return self.for_runs(adapters, [1] * len(adapters))
         if not set(wanted) <= set(self._stack.order):
             self._restack(wanted)
         number = {digest: at for at, digest in enumerate(self._stack.order)}
         return AdaptedRows(self._stack, [number[d] if d is not None else -1 for d in adapters], dtype)
 
-    def _rows_of(self, digest: str, adapters: Sequence[str | None]) -> Tensor:
+    def _tokens_of(self, digest: str, runs: Sequence[slice]) -> slice | Tensor:
+        if len(runs) == 1:
+            return runs[0]
         device = next(iter(self._adapters[digest].values())).A_RI.device
-        return torch.tensor([row for row, each in enumerate(adapters) if each == digest], device=device)
+        return torch.cat([torch.arange(run.start, run.stop, device=device) for run in runs])
 
     def _restack(self, wanted: list[str]) -> None:
         """Those that are wanted now, and of those in the stack as many as there is room for."""

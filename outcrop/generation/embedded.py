@@ -112,8 +112,10 @@ class EmbeddedEngine:
             )
         shape, weights = read_adapter(folder, self._layers)
         cache = self.trunk.cache_shape
-        factors = {
-            name: Factors(A.to(cache.device, cache.dtype), (shape.scale * B.float()).to(cache.device, cache.dtype))
+        factors = {  # copies: the file may be changed while the adapter is in use
+            name: Factors(
+                A.to(cache.device, cache.dtype, copy=True), (shape.scale * B.float()).to(cache.device, cache.dtype)
+            )
             for name, (A, B) in weights.items()
         }
         sites = self.trunk.sites(factors)

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from outcrop.generation.linear import Linear, can_pack
+from outcrop.generation.linear import FEW_ROWS, Linear, can_halve, can_pack
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float64: 1e-12}
 
 
 @pytest.mark.parametrize("dtype", NEAR, ids=str)
-@pytest.mark.parametrize("rows", [1, 7, 64])
+@pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1, 64])
 @pytest.mark.parametrize("biased", [True, False])
 def test_products_are_those_of_torch(dtype: torch.dtype, rows: int, biased: bool) -> None:
     torch.manual_seed(rows)
@@ -38,3 +38,18 @@ def test_the_model_s_own_weights_may_change() -> None:
         layer.weight.zero_()
         layer.bias.zero_()
     assert torch.equal(made(x), before)
+
+
+def test_every_size_of_number_is_multiplied_as_it_is() -> None:
+    powers = torch.arange(-17, 16).to(torch.bfloat16).exp2()
+    weight = torch.diag(powers * 1.9921875)  # all bits of the significand
+    linear = Linear(weight)
+    assert torch.equal(linear(torch.ones(1, len(powers), dtype=torch.bfloat16))[0], weight.diagonal())
+    tiny = Linear(torch.full((8, 8), 2.0**-30, dtype=torch.bfloat16))
+    assert float(tiny(torch.ones(1, 8, dtype=torch.bfloat16)).abs().max()) <= 8 * 2.0**-25
+
+
+def test_numbers_that_no_half_holds_stay_as_they_are() -> None:
+    weight = torch.tensor([[1e5, 1.0], [1.0, -1e30]], dtype=torch.bfloat16)
+    assert not can_halve(weight)
+    assert torch.equal(Linear(weight)(torch.eye(2, dtype=torch.bfloat16)), weight.t())
