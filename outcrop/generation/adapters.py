@@ -66,14 +66,16 @@ class Stack:
     @classmethod
     def of(cls, adapters: Mapping[str, Sites]) -> Stack:
         """Join adapters, by digest."""
-        joined = {}
+        joined, known = {}, dict[tuple[int, ...], Tensor]()
         for site in sorted({site for sites in adapters.values() for site in sites}):
             owned = [(number, sites[site]) for number, sites in enumerate(adapters.values()) if site in sites]
-            owners = [number for number, factors in owned for _ in range(len(factors.A_RI))]
+            owners = tuple(number for number, factors in owned for _ in range(len(factors.A_RI)))
+            if owners not in known:  # one tensor for all products with the same ranks, as most have
+                known[owners] = torch.tensor(owners, device=owned[0][1].A_RI.device)
             joined[site] = (
                 Linear(torch.cat([factors.A_RI for _, factors in owned])),
                 Linear(torch.cat([factors.B_OR for _, factors in owned], 1)),
-                torch.tensor(owners, device=owned[0][1].A_RI.device),
+                known[owners],
             )
         return cls(tuple(adapters), joined)
 
@@ -83,7 +85,7 @@ class AdaptedRows:
 
     def __init__(self, stack: Stack, owners: Sequence[int], dtype: torch.dtype) -> None:
         self._stack, self._owners, self._dtype = stack, owners, dtype
-        self._masks: dict[int, tuple[Tensor, Tensor]] = {}
+        self._masks: dict[int, Tensor] = {}
 
     def add(self, site: str, x_TI: Tensor, y_TO: Tensor) -> Tensor:
         """y with what the adapters add."""
@@ -93,13 +95,11 @@ class AdaptedRows:
         return B.plus(A(x_TI).mul_(self._mask(ranks_X)), y_TO)
 
     def _mask(self, ranks_X: Tensor) -> Tensor:
-        """Most sites have the same ranks, so few different masks are made."""
-        key = len(ranks_X)
-        known = self._masks.get(key)
-        if known is None or not torch.equal(known[0], ranks_X):
+        """[T, X], one for each tensor of ranks in the stack."""
+        if id(ranks_X) not in self._masks:
             owners_T1 = torch.tensor(self._owners, device=ranks_X.device)[:, None]
-            known = self._masks[key] = (ranks_X, (owners_T1 == ranks_X).to(self._dtype))
-        return known[1]
+            self._masks[id(ranks_X)] = (owners_T1 == ranks_X).to(self._dtype)
+        return self._masks[id(ranks_X)]
 
 
 class AdapterBank:

@@ -19,7 +19,7 @@ from outcrop.generation.linear import Linear
 from outcrop.generation.slots import CacheShape
 
 FIRST_POSITIONS = 512
-FEW_ROWS, MANY_ROWS = 2, 64
+FEW_ROWS, MANY_ROWS = 16, 64
 
 AnyAdapted = Adapted | AdaptedRows
 

@@ -9,6 +9,8 @@ from outcrop.models.folder import CONFIG, ModelFolder
 BYTES = {"float32": 4, "bfloat16": 2}
 KEPT_TOKENS = 8192 + 16384
 """Of running answers and of beginnings that are kept: the engine's own bounds."""
+WEIGHT_BYTES = 4
+"""bf16 weights lie in two layouts, for few and for many rows."""
 OVERHEAD = 1.25
 """Weights while they are laid out anew, and what is computed from them."""
 
@@ -17,7 +19,7 @@ def footprint(folder: ModelFolder, precision: str) -> int:
     """Bytes of weights, keys and values. precision auto counts as fp32, the most that it can choose."""
     size = BYTES.get(precision, BYTES["float32"])
     weights = folder.parameters if folder.base is None else folder.root.parameters
-    return int(weights * size * OVERHEAD) + KEPT_TOKENS * _numbers_per_token(folder.root.read(CONFIG)) * size
+    return int(weights * WEIGHT_BYTES * OVERHEAD) + KEPT_TOKENS * _numbers_per_token(folder.root.read(CONFIG)) * size
 
 
 def _numbers_per_token(config: dict[str, Any]) -> int:
