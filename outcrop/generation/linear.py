@@ -1,7 +1,7 @@
 """Matrix products with frozen weights, laid out once for the processor (oneDNN) where that is possible.
 
-Few rows are bound by reading the weights. There, bf16 weights are multiplied as halves by FBGEMM with fp32 numbers: every
-bf16 number from 2⁻¹⁷ to 65,504 is a half, smaller ones are rounded by 2⁻²⁵ at most.
+Few rows are bound by reading the weights. There, bf16 weights are multiplied as halves by FBGEMM with fp32 numbers:
+every bf16 number from 2⁻¹⁷ to 65,504 is a half, smaller ones are rounded by 2⁻²⁵ at most.
 
 Shape letters: T tokens, I input width, O output width.
 """
