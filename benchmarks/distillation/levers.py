@@ -36,6 +36,7 @@ from outcrop.data.records import answer_text
 from outcrop.data.split import Split, split, write_split
 from outcrop.models.cutting import CutSpec, cut, measure_importance
 from outcrop.models.folder import find_model
+from outcrop.models.int8 import as_stored, held_bytes, hold_in_int8
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.saving import save_card
 from outcrop.models.trimming import trim
@@ -81,9 +82,17 @@ def in_bf16(teacher: LoadedModel, rows: list[list[int]]) -> LoadedModel:
     return LoadedModel(loaded.folder, loaded.model.to(torch.bfloat16), loaded.tokenizer, loaded.renderer)
 
 
+def in_int8(teacher: LoadedModel, rows: list[list[int]]) -> LoadedModel:
+    """The same weights in int8, with a scale for each output channel."""
+    loaded = load_model(teacher.folder.name)
+    hold_in_int8(loaded.model, as_stored(dict(loaded.model.named_parameters())))
+    return loaded
+
+
 LEVERS = {
     "vocabulary": Lever(lambda teacher, rows: trim(teacher, rows).loaded, recovers=False),
     "bf16": Lever(in_bf16, recovers=False),
+    "int8": Lever(in_int8, recovers=False),
     "depth": shape(depth=0.5),
     "neurons": shape(neurons=0.5),
     "heads": shape(heads=0.5),
@@ -169,7 +178,7 @@ def parameters(loaded: LoadedModel) -> int:
 
 def weights_mb(loaded: LoadedModel) -> float:
     """Of its weights as they are computed with."""
-    return sum(weight.numel() * weight.element_size() for weight in loaded.model.parameters()) / 1e6
+    return held_bytes(loaded.model) / 1e6
 
 
 def kv_bytes(loaded: LoadedModel) -> int:

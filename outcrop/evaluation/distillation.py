@@ -110,6 +110,36 @@ class CascadeFacts(JsonReady):
 
 
 @dataclass(frozen=True)
+class Int8Facts(JsonReady):
+    """A student's weights in int8, tried after its training on validation rows.
+
+    latency, throughput: the time of its floats over that of int8, in turns; megabytes_before, megabytes: of the file of
+    weights; loss_before, loss: against the teacher, in shares of the metric's range, in floats and in int8.
+    """
+
+    kept: bool
+    why: str
+    latency: Estimate
+    throughput: Estimate
+    megabytes_before: float
+    megabytes: float
+    loss_before: float
+    loss: float
+    rows: int
+
+    @property
+    def sentence(self) -> str:
+        """What became of it, and what it did."""
+        moved = 100 * (self.loss - self.loss_before)
+        points = f"{abs(moved):.1f} points {'lost' if moved > 0 else 'won'}" if round(moved, 1) else "nothing lost"
+        return (
+            f"{'kept' if self.kept else 'not kept'}, because {self.why}: {self.latency.value:.2f}× as fast "
+            f"({_range(self.latency, 2)}), {self.throughput.value:.2f}× the throughput ({_range(self.throughput, 2)}), "
+            f"{self.megabytes:.1f} instead of {self.megabytes_before:.1f} MB, {points} on {self.rows:,} validation rows"
+        )
+
+
+@dataclass(frozen=True)
 class DistillationFacts(JsonReady):
     """A distillation as its report tells it.
 
@@ -117,7 +147,7 @@ class DistillationFacts(JsonReady):
     divergence: from the teacher in nats per token on held-out rows, before and after; None by sequences alone, where
     that of the loss on the teacher's answers; over_network: the teacher's times hold its network, too;
     cost: None in facts that were written before costs were told; cascade: where proof and speeds are those of the
-    student with its teacher behind it.
+    student with its teacher behind it; int8: where weights in int8 were tried.
     """
 
     target: Target
@@ -137,6 +167,7 @@ class DistillationFacts(JsonReady):
     over_network: bool = False
     cost: Cost | None = None
     cascade: CascadeFacts | None = None
+    int8: Int8Facts | None = None
 
     @property
     def target_met(self) -> bool:
@@ -179,10 +210,16 @@ class DistillationFacts(JsonReady):
         return [(f"Answered by the student, {way.way}", way.sentence) for way in ways]
 
     @property
+    def int8_facts(self) -> list[tuple[str, str]]:
+        """What a report says of weights in int8."""
+        return [("Weights in int8", self.int8.sentence)] if self.int8 else []
+
+    @property
     def _named(self) -> str:
+        name = f"{self.student}, int8" if self.int8 and self.int8.kept else self.student
         if self.cascade is None:
-            return self.student
-        return f"{self.student} with its teacher behind it, answering {self.cascade.share.value:.0%} itself"
+            return name
+        return f"{name} with its teacher behind it, answering {self.cascade.share.value:.0%} itself"
 
     def _unshown(self) -> str:
         proof, within = self.proof, f"A loss below {self.target.within:g} points"
@@ -198,5 +235,7 @@ def pareto_front(points: list[tuple[float, float]]) -> list[bool]:
     return [not any(o[0] >= p[0] and o[1] >= p[1] and o != p for o in points) for p in points]
 
 
-def _range(found: Estimate) -> str:
-    return "no interval" if found.low is None or found.high is None else f"{found.low:.1f} to {found.high:.1f}"
+def _range(found: Estimate, digits: int = 1) -> str:
+    if found.low is None or found.high is None:
+        return "no interval"
+    return f"{found.low:.{digits}f} to {found.high:.{digits}f}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from outcrop.generation.attention import Kind
-from outcrop.generation.decoder import Decoder, Layer, Norm, RotaryTables, Shape, Weights
+from outcrop.generation.decoder import AnyProduct, Decoder, Layer, Norm, RotaryTables, Shape, Table, Weights
+from outcrop.generation.int8_linear import Int8Product, can_multiply
 from outcrop.generation.limits import LENGTH_DEPENDENT, NotOfTheFamily
 from outcrop.generation.linear import Linear
+from outcrop.models.int8 import Int8Embedding, Int8Linear
 
 PLAIN = ""
 """The table of angles of a model that has one for all layers."""
@@ -33,7 +35,8 @@ def read_decoder(model: Any) -> Decoder:
     trunk: Any = getattr(model, "model", None)
     _expect(trunk is not None and _parts(trunk) <= MODEL_PARTS and _parts(model) <= {"model", "lm_head"}, "its parts")
     head, embedding = model.get_output_embeddings(), trunk.embed_tokens
-    _expect(isinstance(head, nn.Linear) and isinstance(embedding, nn.Embedding), "its embeddings")
+    kinds = isinstance(head, nn.Linear | Int8Linear) and isinstance(embedding, nn.Embedding | Int8Embedding)
+    _expect(kinds, "its embeddings")
     layers = [_layer(layer, model.config) for layer in trunk.layers]
     first = trunk.layers[0].self_attn
     width = first.head_dim
@@ -42,15 +45,15 @@ def read_decoder(model: Any) -> Decoder:
         all(layer.qkv.outputs == (shape.heads + 2 * shape.kv_heads) * width for layer in layers), "layers that differ"
     )
     weights = Weights(
-        embedding_VE=embedding.weight.detach().clone(),
+        embedding=Table(embedding.weight.detach().clone(), getattr(embedding, "weight_scale", None)),
         embedding_scale=_embedding_scale(embedding),
         layers=layers,
         activation=_activation(trunk.layers[0].mlp.act_fn),
         last_norm=_norm(trunk.norm),
-        head=Linear(head.weight, head.bias),
+        head=_product([head]),
         logit_cap=getattr(model.config, "final_logit_softcapping", None),
     )
-    return Decoder(weights, shape, _rotary(trunk.rotary_emb, weights.embedding_VE, layers))
+    return Decoder(weights, shape, _rotary(trunk.rotary_emb, weights.last_norm.weight, layers))
 
 
 def _layer(layer: Any, config: Any) -> Layer:
@@ -59,7 +62,7 @@ def _layer(layer: Any, config: Any) -> Layer:
     _expect(_parts(attention) <= ATTENTION_PARTS and _parts(feed_forward) <= FEED_FORWARD_PARTS, "a part of its blocks")
     projections: list[Any] = [getattr(attention, name, None) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
     projections += [getattr(feed_forward, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
-    _expect(all(type(part) is nn.Linear for part in projections), "its projections")
+    _expect(all(type(part) in (nn.Linear, Int8Linear) for part in projections), "its projections")
     q, k, v, output, gate, up, down = projections
     head_norms = [_optional_norm(attention, name) for name in ("q_norm", "k_norm")]
     _expect(all(norm is None or len(norm.weight) == attention.head_dim for norm in head_norms), "its norms of queries")
@@ -68,18 +71,23 @@ def _layer(layer: Any, config: Any) -> Layer:
     after_attention = _optional_norm(layer, "post_attention_layernorm")
     return Layer(
         attention_norm=before,
-        qkv=Linear.joined([q, k, v]),
+        qkv=_product([q, k, v]),
         query_norm=head_norms[0],
         key_norm=head_norms[1],
-        output=Linear(output.weight, output.bias),
+        output=_product([output]),
         after_attention=after_attention if sandwiched else None,
         feed_forward_norm=_optional_norm(layer, "pre_feedforward_layernorm") if sandwiched else after_attention,
-        gate_up=Linear.joined([gate, up]),
-        down=Linear(down.weight, down.bias),
+        gate_up=_product([gate, up]),
+        down=_product([down]),
         after_feed_forward=_optional_norm(layer, "post_feedforward_layernorm"),
         kind=_kind(attention, config),
         rotary=_table(attention, config),
     )
+
+
+def _product(layers: Sequence[Any]) -> AnyProduct:
+    """Layers of the same input as one product: of whole numbers, where they are int8 and the processor can."""
+    return Int8Product.joined(layers) if can_multiply(layers) else Linear.joined(layers)
 
 
 def _kind(attention: Any, config: Any) -> Kind:

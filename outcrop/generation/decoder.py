@@ -15,6 +15,7 @@ from torch import Tensor
 
 from outcrop.generation.adapters import Adapted, AdaptedRows, Factors
 from outcrop.generation.attention import Attention, Kind
+from outcrop.generation.int8_linear import Int8Product
 from outcrop.generation.linear import Linear
 from outcrop.generation.slots import CacheShape
 
@@ -22,6 +23,7 @@ FIRST_POSITIONS = 512
 FEW_ROWS, MANY_ROWS = 16, 64
 
 AnyAdapted = Adapted | AdaptedRows
+AnyProduct = Linear | Int8Product
 
 
 class Tokens(NamedTuple):
@@ -60,6 +62,23 @@ class Norm(NamedTuple):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
+class Table(NamedTuple):
+    """The rows of an embedding; with a scale for each where they are int8."""
+
+    rows_VE: Tensor
+    scale_V: Tensor | None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is looked up."""
+        return self.rows_VE.dtype if self.scale_V is None else self.scale_V.dtype
+
+    def __call__(self, ids_T: Tensor) -> Tensor:
+        """[T, E]."""
+        found_TE = F.embedding(ids_T, self.rows_VE)
+        return found_TE if self.scale_V is None else found_TE * self.scale_V[ids_T, None]
+
+
 @dataclass(frozen=True)
 class Layer:
     """One block. Norms that an architecture does not have are None; `rotary` names its table of angles, None for none.
@@ -68,14 +87,14 @@ class Layer:
     """
 
     attention_norm: Norm | None
-    qkv: Linear
+    qkv: AnyProduct
     query_norm: Norm | None
     key_norm: Norm | None
-    output: Linear
+    output: AnyProduct
     after_attention: Norm | None
     feed_forward_norm: Norm | None
-    gate_up: Linear
-    down: Linear
+    gate_up: AnyProduct
+    down: AnyProduct
     after_feed_forward: Norm | None
     kind: Kind
     rotary: str | None
@@ -131,12 +150,12 @@ class Shape:
 class Weights:
     """All of a model but its angles. embedding_scale, logit_cap: of Gemma, None elsewhere."""
 
-    embedding_VE: Tensor
+    embedding: Table
     embedding_scale: Tensor | None
     layers: list[Layer]
     activation: Callable[[Tensor], Tensor]
     last_norm: Norm
-    head: Linear
+    head: AnyProduct
     logit_cap: float | None
 
 
@@ -149,15 +168,16 @@ class Decoder:
     @property
     def cache_shape(self) -> CacheShape:
         """What one token takes in the cache."""
-        table, shape = self._weights.embedding_VE, self._shape
-        return CacheShape(len(self._weights.layers), shape.kv_heads, shape.head_width, table.dtype, table.device)
+        table, shape = self._weights.embedding, self._shape
+        device = table.rows_VE.device
+        return CacheShape(len(self._weights.layers), shape.kv_heads, shape.head_width, table.dtype, device)
 
     def logits(
         self, tokens: Tokens, attention: Attention, wanted_M: Tensor | None, adapted: AnyAdapted | None = None
     ) -> Tensor:
         """[M, V] after the wanted tokens (None: after all)."""
         weights = self._weights
-        hidden_TE = F.embedding(tokens.ids_T, weights.embedding_VE)
+        hidden_TE = weights.embedding(tokens.ids_T)
         if weights.embedding_scale is not None:
             hidden_TE = hidden_TE * weights.embedding_scale
         turn = _Pass(attention, self._rotary.at(tokens.positions_T, tokens.highest), adapted)
@@ -234,7 +254,9 @@ class _Pass(NamedTuple):
     rotations: dict[str, Rotation]
     adapted: AnyAdapted | None
 
-    def product(self, site: tuple[int, str], linear: Linear, x_TI: Tensor, other_TO: Tensor | None = None) -> Tensor:
+    def product(
+        self, site: tuple[int, str], linear: AnyProduct, x_TI: Tensor, other_TO: Tensor | None = None
+    ) -> Tensor:
         """x·Wᵀ + b, what adapters add, and `other`."""
         y_TO = linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO)
         return y_TO if self.adapted is None else self.adapted.add(f"{site[0]}.{site[1]}", x_TI, y_TO)

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from outcrop.models.int8 import floats_of
+
 PACKED_DTYPES = (torch.float32, torch.bfloat16)
 FEW_ROWS = 4
 """Up to here halves are faster (measured in benchmarks/generation/tried.md)."""
@@ -49,11 +51,11 @@ class Linear:
 
     @classmethod
     def joined(cls, layers: Sequence[Any]) -> Linear:
-        """nn.Linear layers of the same input as one product, their outputs side by side."""
-        weight = torch.cat([layer.weight.detach() for layer in layers])
+        """Linear layers of the same input as one product, their outputs side by side."""
+        weight = torch.cat([floats_of(layer) for layer in layers])
         if all(layer.bias is None for layer in layers):
             return cls(weight)
-        zeros = [layer.weight.new_zeros(layer.out_features) for layer in layers]
+        zeros = [weight.new_zeros(layer.out_features) for layer in layers]
         biases = [zero if layer.bias is None else layer.bias for layer, zero in zip(layers, zeros, strict=True)]
         return cls(weight, torch.cat(biases))
 

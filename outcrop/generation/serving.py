@@ -227,6 +227,8 @@ def open_engine(model: ModelRef, capacity: Capacity) -> EmbeddedEngine:
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     choice = choose(model.precision, width=config.hidden_size, inner=inner, rows=64, device=default_device())
     for part in (loaded, loaded.student):
-        for parameter in part.model.parameters() if part else ():  # not buffers: rounded angles are other positions
+        if part is None or part.folder.root.is_int8:
+            continue
+        for parameter in part.model.parameters():  # not buffers: rounded angles are other positions
             parameter.data = parameter.data.to(choice.dtype)
     return engine_of(loaded, capacity, base_digest=loaded.folder.digest())

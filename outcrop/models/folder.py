@@ -24,6 +24,8 @@ CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG = "config.json", "generation_config.js
 TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 FORM = ("kind", "conversations", "prompt", "rendering")
 """Fields of a card that decide how the model is asked."""
+QUANTISATION, INT8, SCALE = "quantization_config", "outcrop-int8", "_scale"
+"""The field of config.json that says how weights are stored, our own way, and what the name of a scale ends with."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "LICENSE*", README)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -52,6 +54,11 @@ class ModelFolder:
     def student(self) -> ModelFolder | None:
         """The smaller model inside a cascade (models/cascade.py), None for any other model."""
         return find_model(str(self.path / STUDENT)) if (self.path / CASCADE).exists() else None
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the weights are int8 with scales (models/int8.py)."""
+        return self.read(CONFIG).get(QUANTISATION) == {"quant_method": INT8}
 
     def read(self, file: str) -> dict[str, Any]:
         """One of the folder's JSON objects, empty where the file is absent. Raises ModelError for a broken one."""
@@ -253,6 +260,7 @@ def _numbers(weights: Path) -> int:
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, weights.stat().st_size)))
-        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        told = (tensor for name, tensor in header.items() if name != "__metadata__" and not name.endswith(SCALE))
+        return sum(math.prod(tensor["shape"]) for tensor in told)
     except (ValueError, AttributeError, TypeError, KeyError):
         raise ModelError(f"{weights.name} is not safetensors.", "Restore the file.", str(weights)) from None

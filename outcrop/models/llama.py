@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from outcrop.models.folder import CONFIG, ModelFolder
+from outcrop.models.int8 import WEIGHTS, as_floats, hold_in_int8
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-"""Names of one file of weights, and of the file that says which of several holds which tensor."""
+INDEX = "model.safetensors.index.json"
+"""Says which of several files of weights holds which tensor."""
 BASE = 10_000.0
 """Of the angles, where no folder names one."""
 PLAIN_ANGLES = {"rope_type", "rope_theta"}
@@ -54,6 +55,7 @@ class LlamaConfig(BaseModel):
     attention_bias: Literal[False] = False
     mlp_bias: Literal[False] = False
     pretraining_tp: Literal[1] = 1
+    quantization_config: dict[Literal["quant_method"], Literal["outcrop-int8"]] | None = None
 
     # Answers do not depend on these, or they are read elsewhere.
     architectures: Any = None
@@ -240,14 +242,15 @@ def read_llama_config(folder: ModelFolder) -> LlamaConfig | None:
 
 
 def read_llama(folder: ModelFolder, dtype: torch.dtype) -> Llama | None:
-    """The model of a folder with its weights in `dtype`; None where the folder holds anything but a plain Llama."""
+    """The model of a folder, its weights in `dtype`, with int8 ones in fp32; None for anything but a plain Llama."""
     config = read_llama_config(folder)
     if config is None:
         return None
     try:
-        state = _tensors(folder)
+        stored = _tensors(folder)
     except (OSError, SafetensorError):
         return None
+    state, dtype = (as_floats(stored, folder), torch.float32) if folder.is_int8 else (stored, dtype)
     with torch.device("meta"), _WithoutValues():
         model = Llama(config)
     wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
@@ -258,6 +261,8 @@ def read_llama(folder: ModelFolder, dtype: torch.dtype) -> Llama | None:
     model.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, strict=False, assign=True)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
+    if folder.is_int8:
+        hold_in_int8(model, stored)
     return model
 
 

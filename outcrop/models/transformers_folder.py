@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from outcrop.core.errors import ModelError, did_you_mean
-from outcrop.models.folder import CONFIG, TOKENIZER, ModelFolder
+from outcrop.models.folder import CONFIG, QUANTISATION, TOKENIZER, ModelFolder
+from outcrop.models.int8 import WEIGHTS, as_floats, hold_in_int8
 
 LONGEST_REASON = 300
 
@@ -49,7 +51,9 @@ def read_structure(folder: ModelFolder) -> Any:
 
 def read_weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
     """The model of a folder that is no adapter. Raises ModelError."""
-    if "quantization_config" in folder.read(CONFIG):
+    if folder.is_int8:
+        return _read_int8(folder)
+    if QUANTISATION in folder.read(CONFIG):
         raise ModelError("The weights are quantised.", "Take the model's weights in full precision.", folder.name)
     _check_names(folder)
     with _BUILDING, _reading("model", folder):
@@ -62,14 +66,36 @@ def read_weights(folder: ModelFolder, dtype: torch.dtype) -> Any:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    wrong = sorted({*account["missing_keys"], *(key for key, *_ in account["mismatched_keys"])})
+    _check_whole(folder, {*account["missing_keys"], *(key for key, *_ in account["mismatched_keys"])})
+    return model
+
+
+def _read_int8(folder: ModelFolder) -> Any:
+    """In fp32 around what is int8."""
+    with _BUILDING, _reading("model", folder):
+        stored = load_file(folder.path / WEIGHTS)
+        config = AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+        delattr(config, QUANTISATION)  # transformers knows other ways only
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        state = as_floats(stored, folder)
+        fitting = {name: tensor for name, tensor in state.items() if wanted.get(name) == tensor.shape}
+        model.load_state_dict(fitting, strict=False)
+        model.tie_weights()
+    _check_whole(folder, {name for name, _ in model.named_parameters()} - fitting.keys())
+    hold_in_int8(model, stored)
+    return model
+
+
+def _check_whole(folder: ModelFolder, missing: set[str]) -> None:
+    """Raise ModelError for tensors that are not there, or have another shape."""
+    wrong = sorted(missing)
     if wrong:
         raise ModelError(
             f"{len(wrong)} tensors are missing or have another shape than {CONFIG} says: {', '.join(wrong[:3])}.",
             "Restore the files of the folder.",
             folder.name,
         )
-    return model
 
 
 def _check_names(folder: ModelFolder) -> None:

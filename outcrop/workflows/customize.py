@@ -147,11 +147,12 @@ def _taught(
     distillation: Mapping[str, Any],
     listener: Listener,
 ) -> None:
-    """The student was chosen by whoever asked: it is trained however fast it is, and the report tells how fast."""
+    """The student was chosen by whoever asked: it is trained however fast it is, and the report tells how fast.
+    Its weights stay floats, for it may be customized again."""
     data, *validation = (str(source) for source in sources)
     distill(
         distillation["teacher"], [data], str(model), students=[student], faster=ANY_SPEED, validation=validation,
-        relabel=distillation["relabel"], longest_answer=distillation["longest_answer"],
+        int8="never", relabel=distillation["relabel"], longest_answer=distillation["longest_answer"],
         format=LOG_FORMAT if distillation["from_logs"] else "", where=distillation["where"], settings=settings,
         sources=dict.fromkeys(settings, "hyperParameters"), listener=listener,
     )  # fmt: skip

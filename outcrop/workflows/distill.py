@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.errors import ModelError, UsageError
 from outcrop.core.events import Listener, ignore
 from outcrop.core.files import write_atomic, write_json
 from outcrop.core.invocation import repeatable
@@ -23,9 +20,8 @@ from outcrop.data.records import answer_text
 from outcrop.evaluation.distillation import DistillationFacts, Target
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.results import EvaluationResult
-from outcrop.generation.remote import RemoteChat, RemoteSpec, is_remote
-from outcrop.models.cascade import refuse_cascade
-from outcrop.models.folder import STUDENT, ModelFolder, extend_card, find_model
+from outcrop.generation.remote import RemoteSpec, is_remote
+from outcrop.models.folder import STUDENT, extend_card
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.saving import save_card
 from outcrop.training.distillation.spec import DistillationSpec
@@ -34,8 +30,10 @@ from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.cascading import Behind, Cascade, check_cascade, save_cascade
 from outcrop.workflows.distillation_columns import Columns
 from outcrop.workflows.distillation_report import Bill, check_answers, check_metric, decided_by, prove
+from outcrop.workflows.distillation_request import AUTO, LABELS, Asked, Models
 from outcrop.workflows.lessons import Lessons, card_of, check_choosing, gather_lessons, usable
 from outcrop.workflows.measure import TestRows
+from outcrop.workflows.quantising import Int8, Tried
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
 from outcrop.workflows.run_folder import BASELINE, RESULT, RUN, SEARCH, SECONDS, run_folder
@@ -44,12 +42,9 @@ from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, Search
 from outcrop.workflows.student_training import Trained, described, quietly, train_student
 from outcrop.workflows.students import Student, check_same_tokens, from_teacher, given
-from outcrop.workflows.teacher_terms import settle_terms
-from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, longest_label, open_cache, provenance_of
+from outcrop.workflows.teachers import Teacher, longest_label, provenance_of
 from outcrop.workflows.teaching import Taught, taught
 
-AUTO, LABELS = "auto", "labels"
-"""Students that are the teacher cut in many ways: as it is, and with a token for each label."""
 TEACHER_ROWS = "teacher.jsonl"
 """The teacher's answers as a data set, in the target."""
 LONGEST_ANSWER = 256
@@ -92,6 +87,7 @@ def distill(
     faster: float = 5.0,
     metric: str = "",
     cascade: bool = False,
+    int8: str = "auto",
     validation: Sequence[str] = (),
     test: Sequence[str] = (),
     relabel: bool = False,
@@ -122,7 +118,8 @@ def distill(
     students: model names, "auto" for the teacher cut in many ways, "labels" for the same with a token for each label.
     within: points of the metric that may be lost;
     metric: one of the catalog, none for the one that fits the answers. cascade: the student answers what it is sure of,
-    the teacher the rest, as one model.
+    the teacher the rest, as one model. int8: whether the student's weights become int8: auto where that pays, always
+    or never.
     instruction: a system message for a remote teacher; longest_answer: tokens that it may answer with, where its
     answers are no closed set; where: filters of invocation logs.
     accept_teacher_terms: the terms of a remote teacher allow to train on its answers; remembered, so said once.
@@ -132,10 +129,10 @@ def distill(
     Raises UserErrors for what the user can mend, before training; nothing is left at `to` unless all went well.
     """
     torch.set_num_threads(environment.threads())
-    asked = _Asked(
+    asked = Asked(
         parse_settings(settings or {}), DistillationSpec.parse(objective or {}), RemoteSpec.parse(remote or {}),
         instruction, [name for name in students if name not in (AUTO, LABELS)], hourly_price,
-        accept_teacher_terms,
+        accept_teacher_terms, int8,
     )  # fmt: skip
     target = Target(within, faster, metric).checked()
     asked.check(teacher, cut_up=AUTO in students or LABELS in students, cascade=cascade)
@@ -164,92 +161,11 @@ def distill(
         check_answers(metric, learnt.references, learnt.lessons.labels)
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
-                   shots, listener, cascade)  # fmt: skip
+                   shots, listener, cascade, int8)  # fmt: skip
         made = [name for name in (AUTO, LABELS) if name in students]
         result = job.run(models, learnt, made=made, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
-
-
-class _Models(NamedTuple):
-    """The teacher and the students that were named; reader: whose renderer and card say how rows are read: the
-    teacher's own, or the first student's where the teacher is remote."""
-
-    teacher: Teacher
-    reader: LoadedModel
-    named: list[LoadedModel]
-
-    @property
-    def readers(self) -> list[Any]:
-        """The renderers of all models here."""
-        return [loaded.renderer for loaded in (self.reader, *self.named)]
-
-    @property
-    def known_labels(self) -> Sequence[str]:
-        """What a local teacher was trained to answer."""
-        return self.teacher.loaded.folder.card.get("labels") or () if self.teacher.loaded else ()
-
-    def as_read_before(self, source: Source) -> Source:
-        """The rows read as the reader's own were, where nothing else is said and they are no split's."""
-        stored = self.reader.folder.card.get("source")
-        is_folder = len(source.paths) == 1 and Path(source.paths[0]).is_dir()
-        if source.mapping() or source.format or is_folder or not isinstance(stored, dict):
-            return source
-        return Source(source.paths, **stored, drop_bad_rows=source.drop_bad_rows)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the user asks for, checked."""
-
-    spec: TrainingSpec
-    objective: DistillationSpec
-    remote: RemoteSpec
-    instruction: str
-    students: list[str]
-    hourly_price: float | None
-    accept_teacher_terms: bool
-
-    def check(self, teacher: str, *, cut_up: bool, cascade: bool) -> None:
-        """Raises UsageError or ModelError for what can be seen to be wrong without reading any data."""
-        if self.spec.method != "full":
-            wrong = f"A student is a whole model, which method {self.spec.method} does not make."
-            raise UsageError(wrong, "Use --method full.")
-        if self.spec.label_smoothing:
-            raise UsageError("A teacher's distribution is not smoothed.", "Leave --label-smoothing out.")
-        if self.hourly_price is not None and not 0 < self.hourly_price < math.inf:
-            wrong = f"A price of {self.hourly_price:g} USD for an hour of this machine tells nothing."
-            raise UsageError(wrong, "Give --hourly-price above 0, or leave it out: costs are then told in seconds.")
-        if not is_remote(teacher):
-            refuse_cascade(find_model(teacher), "distillation")
-            if self.instruction:
-                raise UsageError("An instruction is for remote teachers.", "Put it into --template.")
-        elif self.objective.on_policy_share:
-            wrong = "A remote teacher does not say how likely a student's own answers are."
-            raise UsageError(wrong, "Leave --objective on_policy_share out.")
-        elif cascade:
-            raise UsageError("A cascade needs its teacher's weights, and this one is remote.", "Leave --cascade out.")
-        elif cut_up:
-            raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
-        for name in self.students:
-            refuse_cascade(_student_folder(name), "distillation")
-        if is_remote(teacher):
-            settle_terms(teacher, accepts=self.accept_teacher_terms)
-
-    def open(self, teacher: str, listener: Listener) -> _Models:
-        """Load the models. Raises UsageError where a remote teacher lacks a key."""
-        named = [load_model(name) for name in self.students]
-        if is_remote(teacher):
-            chat = RemoteChat(teacher, self.remote)
-            terms = settle_terms(teacher, accepts=self.accept_teacher_terms)
-            master = RemoteTeacher(chat, open_cache(), listener, instruction=self.instruction, terms=terms)
-            return _Models(master, named[0], named)
-        local = LocalTeacher(load_model(teacher), open_cache(), listener)
-        return _Models(local, local.loaded, named)
-
-    def context(self, models: _Models) -> int:
-        """The longest row that every model can be given."""
-        return min(self.spec.max_length or 1 << 30, *(loaded.context for loaded in (models.reader, *models.named)))
 
 
 @dataclass(frozen=True)
@@ -267,8 +183,9 @@ class _Job:
     shots: int | None
     listener: Listener
     cascade: bool
+    int8: str
 
-    def run(self, models: _Models, learnt: Taught, *, made: Sequence[str], trim: bool, longest: int) -> DistillResult:
+    def run(self, models: Models, learnt: Taught, *, made: Sequence[str], trim: bool, longest: int) -> DistillResult:
         """Search, train the best, save it, measure everything."""
         self.bill.clock.enter("search")
         found = self._search(models, learnt, made=made, trim=trim, longest=longest)
@@ -281,10 +198,12 @@ class _Job:
         )  # fmt: skip
         self.bill.clock.enter("comparison")
         baseline = self._baseline(found.student, learnt)
-        self.bill.clock.enter("proof")
+        self.bill.clock.enter("int8")
         card = self._save(trained, found, learnt, models.teacher, objective)
+        int8 = self._quantised(models.teacher, learnt, longest)
+        self.bill.clock.enter("proof")
         columns = Columns(models.teacher, found.student.make(), baseline, str(self._place), longest, self.shots,
-                          self._behind(models.teacher, learnt, longest, card))  # fmt: skip
+                          self._behind(models.teacher, learnt, longest, card), int8)  # fmt: skip
         evaluation, facts = prove(columns, learnt, found, trained, self.target, objective, self.spec.seed, self.folder,
                                   self.bill, self.listener)  # fmt: skip
         assert facts.cost is not None, "every distillation has its account"
@@ -295,7 +214,7 @@ class _Job:
             trained.outcome.minutes, learnt.notes, str(Path(self.to) / "report.html"), facts, evaluation,
         )  # fmt: skip
 
-    def _search(self, models: _Models, learnt: Taught, *, made: Sequence[str], trim: bool, longest: int) -> Found:
+    def _search(self, models: Models, learnt: Taught, *, made: Sequence[str], trim: bool, longest: int) -> Found:
         teacher, course = models.teacher, learnt.course
         sample = [lesson.answered for lesson in course.train[:PROBED_ROWS]]
         known = models.reader if learnt.has_word else None  # whose tokens the teacher's word is in
@@ -351,6 +270,13 @@ class _Job:
         write_atomic(self.folder / TEACHER_ROWS, "".join(line_of(lesson.answered) for lesson in learnt.course.train))
         return card
 
+    def _quantised(self, teacher: Teacher, learnt: Taught, longest: int) -> Tried:
+        """The student with weights in int8, where that is wanted."""
+        rows = TestRows(learnt.references, learnt.lessons.labels)
+        stage = Int8(self.int8, self.target, decided_by(self.target.metric, rows)[0], rows.labels, longest,
+                     self.spec.seed, self.folder / RUN / SEARCH, self.listener)  # fmt: skip
+        return stage.apply(self._place, teacher, [lesson.answered for lesson in learnt.course.validation])
+
     @property
     def _place(self) -> Path:
         """Where the student lies: a cascade's own files are those of its teacher."""
@@ -368,16 +294,6 @@ class _Job:
         spec, found = made.set_rules(load_model(str(self._place)), records)
         save_cascade(self.folder, local.loaded, spec, card)
         return Behind(made, spec, found, str(self.folder))
-
-
-def _student_folder(name: str) -> ModelFolder:
-    """Raises ModelError, or UsageError for a word of --student that was mistyped."""
-    try:
-        return find_model(name)
-    except ModelError:
-        if meant := difflib.get_close_matches(name, (AUTO, LABELS), n=1):
-            raise UsageError(f"There is no model folder {name}.", f"Did you mean: --student {meant[0]}?") from None
-        raise
 
 
 def _longest(reader: LoadedModel, lessons: Lessons, wanted: int | None) -> int:

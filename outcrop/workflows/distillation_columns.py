@@ -14,19 +14,22 @@ from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.workflows.cascading import Behind
 from outcrop.workflows.measure import System, TestRows, ask, worked_examples
+from outcrop.workflows.quantising import Tried
 from outcrop.workflows.student_search import Found
 from outcrop.workflows.student_training import Trained
 from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher
 
 TEACHER, PROMPTED = "teacher", "teacher before tuning"
 BEFORE, GOLD, STUDENT = "student before", "student, answers of the data only", "student, distilled"
+INT8 = "student, int8"
 CASCADE = "cascade"
 USUAL_SHOTS = 4
 
 
 class Columns(NamedTuple):
     """What is measured: the teacher, the student before training, the same student without the teacher where there is
-    one, and the folder of the distilled one, from which it is loaded as it will be served; behind: the cascade of both.
+    one, and the folder of the distilled one, from which it is loaded as it will be served; behind: the cascade of both;
+    int8: what came of trying its weights in int8.
 
     shots: worked examples before the prompts of a teacher that was not tuned; None for USUAL_SHOTS of a local teacher
     and none of a remote one, which is paid for each.
@@ -38,12 +41,13 @@ class Columns(NamedTuple):
     folder: str
     longest: int
     shots: int | None
-    behind: Behind | None = None
+    behind: Behind | None
+    int8: Tried
 
     @property
     def made(self) -> str:
         """What is proven."""
-        return CASCADE if self.behind else STUDENT
+        return CASCADE if self.behind else INT8 if self.int8.floats else STUDENT
 
     def load_made(self) -> LoadedModel:
         """The model that is proven, as it will be served."""
@@ -86,7 +90,10 @@ def columns_of(
     systems.append(asked(BEFORE, "not trained yet", columns.before))
     if columns.gold is not None:
         systems.append(asked(GOLD, "the same training without the teacher", columns.gold))
-    systems.append(asked(STUDENT, f"{trained.outcome.steps:,} steps", student, trained.outcome.minutes))
+    floats, steps = columns.int8.floats or student, f"{trained.outcome.steps:,} steps"
+    systems.append(asked(STUDENT, steps, floats, trained.outcome.minutes))
+    if columns.int8.floats is not None:
+        systems.append(asked(INT8, "its weights in int8", student))
     if columns.behind is not None:
         systems.append(asked(CASCADE, "where it is sure, else the teacher", columns.load_made()))
     return Measured(systems, from_afar, notes)

@@ -85,6 +85,7 @@ def prove(
         teacher_calls=columns.teacher.asked, teacher_calls_cached=columns.teacher.cached,
         over_network=isinstance(columns.teacher, RemoteTeacher),
         cost=_cost(columns, result, rows, speeds.medians, bill), cascade=_share(columns.behind, student, rows),
+        int8=columns.int8.facts,
     )  # fmt: skip
     if not facts.learnt:
         listener({"event": "warning", "code": "nothing-learnt", "message": facts.verdict})

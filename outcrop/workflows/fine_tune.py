@@ -20,10 +20,10 @@ from outcrop.data.records import Conversation, Pair
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult, TrainingCurves
-from outcrop.models.cascade import refuse_cascade
 from outcrop.models.fitting import fit, fit_prompts
 from outcrop.models.folder import find_model
 from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.plain_weights import require_floats
 from outcrop.models.rendering import Rendered
 from outcrop.training.batches import from_rows
 from outcrop.training.engine import TrainingEngine
@@ -106,7 +106,7 @@ def tune(
     torch.set_num_threads(environment.threads())
     spec = parse_settings(settings or {})
     source = Source(tuple(data), columns, template, roles, format, drop_bad_rows)
-    refuse_cascade(find_model(base), "tuning")
+    require_floats(find_model(base), "tuning")
     inputs = (base, *data, *validation, *test)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
         listener({"event": "stage", "title": "Reading and checking the data"})

@@ -24,9 +24,9 @@ from outcrop.data.shingles import normalise
 from outcrop.evaluation.comparison import estimate
 from outcrop.evaluation.metrics.bits_per_byte import METRIC as BITS_PER_BYTE
 from outcrop.evaluation.metrics.metric import Example as TextExample
-from outcrop.models.cascade import refuse_cascade
 from outcrop.models.folder import ModelFolder, find_model
 from outcrop.models.loading import LoadedModel, default_device, load_model, load_tokenizer
+from outcrop.models.plain_weights import require_floats
 from outcrop.models.rendering import Renderer
 from outcrop.models.scratch import ShapeSpec, as_fast, learn_tokenizer, new_model
 from outcrop.training.engine import TrainingEngine
@@ -126,7 +126,7 @@ def pretrain(
         listener({"event": "stage", "title": "Reading text"})
         corpus = _corpus(source, validation, general, spec, listener)
         if base is not None:
-            refuse_cascade(find_model(base), "pre-training")
+            require_floats(find_model(base), "pre-training")
             loaded = load_model(base)
         else:
             shape = ShapeSpec.from_file(Path(from_scratch))

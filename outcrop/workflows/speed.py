@@ -17,6 +17,7 @@ from outcrop.data.records import Record
 from outcrop.evaluation.distillation import Speed
 from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.models.int8 import held_bytes
 from outcrop.models.loading import LoadedModel
 
 BULK_ROUNDS = 5
@@ -25,17 +26,17 @@ BULK_ROUNDS = 5
 
 @dataclass(frozen=True)
 class Timings:
-    """Of one model: ms [prompts], one at a time, and rows_per_s [rounds], all at once."""
+    """Of one model: ms [prompts], one at a time, and rows_per_s [rounds], all at once; megabytes of its weights."""
 
     ms: NDArray[np.float64]
     rows_per_s: NDArray[np.float64]
     parameters: int
+    megabytes: float
 
     @property
     def speed(self) -> Speed:
         """The medians."""
-        size = 4 * self.parameters / 1e6  # engines compute in fp32 here
-        return Speed(float(np.median(self.ms)), float(np.median(self.rows_per_s)), self.parameters, size)
+        return Speed(float(np.median(self.ms)), float(np.median(self.rows_per_s)), self.parameters, self.megabytes)
 
 
 def race(
@@ -61,9 +62,14 @@ def race(
         for name, engine in engines.items():
             rates[name].append(len(records) / _seconds(engine, asked[name]))
     return {
-        name: Timings(np.array(ms[name]), np.array(rates[name]), loaded.parameters)
+        name: Timings(np.array(ms[name]), np.array(rates[name]), loaded.parameters, _megabytes(loaded))
         for name, loaded in models.items()
     }
+
+
+def _megabytes(loaded: LoadedModel) -> float:
+    """Of the weights as they are computed with, those of a cascade's student among them."""
+    return held_bytes(loaded.model) / 1e6 + (_megabytes(loaded.student) if loaded.student else 0.0)
 
 
 def faster(teacher: Timings, student: Timings, *, seed: int = 0) -> tuple[Estimate, Estimate]:

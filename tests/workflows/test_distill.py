@@ -42,7 +42,7 @@ def teacher(base: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def distill(teacher: str, rows: str, to: Path, **more: Any) -> DistillResult:
     settings = {**FAST, **more.pop("settings", {})}
-    return outcrop.distill(teacher, [rows], str(to), faster=0.01, settings=settings, **more)
+    return outcrop.distill(teacher, [rows], str(to), faster=0.01, int8="never", settings=settings, **more)
 
 
 def prompts_of(rows: str, folder: Path) -> str:
@@ -90,7 +90,7 @@ def test_prompts_alone_make_a_student_with_a_report(
     assert any("agreement with the teacher" in note for note in result.notes)
     cost = result.facts.cost
     assert cost is not None
-    assert list(cost.stages_s) == ["reading", "teacher", "search", "training", "comparison", "proof"]
+    assert list(cost.stages_s) == ["reading", "teacher", "search", "training", "comparison", "int8", "proof"]
     assert cost.usd is None
     assert cost.teacher.output_tokens is not None
     assert json.loads((tmp_path / "out" / "distillation.json").read_text())["cost"] == cost.as_dict() == card["cost"]

@@ -49,7 +49,7 @@ def made(teacher: str, base: str, tmp_path_factory: pytest.TempPathFactory) -> t
     """A cascade with enough validation rows for ten points, its result, and what was warned of."""
     folder, warnings = tmp_path_factory.mktemp("made"), []
     result = outcrop.distill(
-        teacher, [written(folder, 260)], str(folder / "out"), cascade=True, within=10, faster=0.01,
+        teacher, [written(folder, 260)], str(folder / "out"), cascade=True, within=10, faster=0.01, int8="never",
         settings={**FAST, "eval_percentage": 25}, students=["auto"],
         listener=lambda event: warnings.append(event["code"]) if event["event"] == "warning" else None,
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_it_is_not_trained(made: tuple[str, DistillResult, list[str]], teacher: 
 def test_too_few_validation_rows_leave_everything_to_the_teacher(teacher: str, tmp_path: Path) -> None:
     warned: list[str] = []
     result = outcrop.distill(
-        teacher, [written(tmp_path, 60)], str(tmp_path / "out"), cascade=True, faster=0.01,
+        teacher, [written(tmp_path, 60)], str(tmp_path / "out"), cascade=True, faster=0.01, int8="never",
         settings={**FAST, "max_steps": 2},
         listener=lambda event: warned.append(event["code"]) if event["event"] == "warning" else None,
     )  # fmt: skip

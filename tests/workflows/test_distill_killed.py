@@ -56,7 +56,7 @@ def test_killed_twice_it_asks_nothing_twice_and_makes_the_same_student(
 ) -> None:
     arguments = {
         "teacher": base, "data": [rows], "to": str(tmp_path / "out"), "students": [base], "faster": 0.01,
-        "columns": "prompt=text,completion=label", "relabel": True, "settings": SETTINGS,
+        "columns": "prompt=text,completion=label", "relabel": True, "settings": SETTINGS, "int8": "never",
     }  # fmt: skip
     run_until(arguments, lambda event: event["event"] == "progress" and event["title"] == "Teacher explains")
     cache = TeacherCache(outcrop_home / "teachers.db")

@@ -38,7 +38,7 @@ def made(teacher: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, D
     folder = tmp_path_factory.mktemp("made")
     result = outcrop.distill(
         teacher, [written(folder, 200)], str(folder / "out"), faster=0.01, students=["labels"],
-        settings={**FAST, "epochs": 3},
+        settings={**FAST, "epochs": 3}, int8="never",
     )  # fmt: skip
     return str(folder / "out"), result
 
@@ -108,7 +108,7 @@ def test_every_verb_takes_it(made: tuple[str, DistillResult], tmp_path: Path) ->
 def test_it_is_beside_the_others_in_one_search(teacher: str, tmp_path: Path) -> None:
     result = outcrop.distill(
         teacher, [written(tmp_path, 60)], str(tmp_path / "out"), faster=0.01, students=["auto", "labels"],
-        settings={**FAST, "max_steps": 2}, relabel=True,
+        settings={**FAST, "max_steps": 2}, relabel=True, int8="never",
     )  # fmt: skip
     heads = [candidate for candidate in result.facts.candidates if "one token per label" in candidate.name]
     assert 0 < len(heads) < len(result.facts.candidates)

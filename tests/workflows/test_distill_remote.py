@@ -83,7 +83,7 @@ def test_logs_are_answered_by_a_remote_teacher_once(base: str, rows: str, tmp_pa
     arguments: dict[str, Any] = {
         "teacher": clerk.name, "data": [logs(rows, tmp_path)], "format": "bedrock-invocation-log",
         "where": ["team=cards"], "students": [base], "instruction": "Answer with the intent.", "settings": FAST,
-        "accept_teacher_terms": True,
+        "accept_teacher_terms": True, "int8": "never",
     }  # fmt: skip
     clerk.patience = 20
     with pytest.raises(JobFailed, match="refused a request: 403"):
@@ -113,7 +113,7 @@ def test_a_remote_teacher_is_shown_worked_examples_where_that_is_asked_for(
     base: str, rows: str, tmp_path: Path, clerk: Clerk
 ) -> None:
     result = outcrop.distill(
-        clerk.name, [rows], str(tmp_path / "out"), students=[base], settings=FAST, shots=2,
+        clerk.name, [rows], str(tmp_path / "out"), students=[base], settings=FAST, shots=2, int8="never",
         columns="prompt=text,completion=label", accept_teacher_terms=True,
     )  # fmt: skip
     assert [system.name for system in result.evaluation.systems][:2] == ["teacher", "teacher, 2-shot"]

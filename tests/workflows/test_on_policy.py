@@ -137,6 +137,7 @@ def test_a_training_that_goes_on_draws_what_it_would_have_drawn(base: str, tmp_p
 def test_distill_takes_it_as_an_objective(base: str, rows: str, tmp_path: Path) -> None:
     result = outcrop.distill(
         base, [rows], str(tmp_path / "out"), faster=0.01, columns="prompt=text,completion=label", students=[base],
+        int8="never",
         objective={"on_policy_share": "0.5"}, settings={"max_steps": 6, "batch_size": 8, "precision": "float32"},
     )  # fmt: skip
     assert "50% of the answers are the student's own" in result.facts.method

@@ -13,10 +13,10 @@ from outcrop.core.engines import AdapterRef, ModelRef
 from outcrop.core.errors import ModelError
 from outcrop.core.files import staged_folder
 from outcrop.generation.limits import Limits
-from outcrop.models.cascade import refuse_cascade
 from outcrop.models.folder import ADAPTER_CONFIG, CONFIG, ModelFolder, find_model
 from outcrop.models.loading import load_model, load_structure, load_tokenizer
 from outcrop.models.lora import ADAPTER_WEIGHTS, LayerSize, layer_sizes, read_adapter
+from outcrop.models.plain_weights import require_floats
 from outcrop.models.saving import save_weights
 
 RANKS = (8, 16, 32, 64, 128, 256)
@@ -37,7 +37,7 @@ class ServedModel:
     def prepare(cls, model: ModelRef, scratch: Path) -> ServedModel:
         """Find a model; an adapter folder is merged into a folder under `scratch`. Raises ModelError."""
         folder = find_model(model.name)
-        refuse_cascade(folder, "vLLM")
+        require_floats(folder, "vLLM")
         if (folder.card.get("rendering") or {}).get("label_tokens"):
             remedy = "Use our own engine: --runner local or --engine embedded."
             raise ModelError("vLLM does not end at labels that are tokens.", remedy, model.name)

@@ -101,7 +101,7 @@ def test_a_student_learns_from_its_distribution(remote: str, base: str, tmp_path
     rows = [conversation(n, INTENTS[n % 3] if labelled else "") for n in range(90)]
     result = outcrop.distill(
         remote, [as_rows(rows, tmp_path / "rows.jsonl")], str(tmp_path / "out"), students=[base], faster=0.01,
-        relabel=labelled, settings={**FAST, "epochs": 2}, accept_teacher_terms=True,
+        relabel=labelled, settings={**FAST, "epochs": 2}, accept_teacher_terms=True, int8="never",
     )  # fmt: skip
     assert result.facts.method.startswith("by distributions")
     assert result.facts.divergence[1] < result.facts.divergence[0] / 2
@@ -113,7 +113,7 @@ def test_a_student_with_other_tokens_learns_labels_from_their_distribution_too(r
     rows = as_rows([conversation(n, INTENTS[n % 3]) for n in range(90)], tmp_path / "rows.jsonl")
     result = outcrop.distill(
         remote, [rows], str(tmp_path / "out"), students=["bundled:pebble-s"], faster=0.01, relabel=True,
-        settings={"max_steps": 3}, accept_teacher_terms=True,
+        settings={"max_steps": 3}, accept_teacher_terms=True, int8="never",
     )  # fmt: skip
     assert result.facts.method.startswith("by distributions")
 
@@ -132,7 +132,7 @@ def test_where_it_cannot_be_used_answers_alone_are_learnt_and_the_reason_is_said
     rows = as_rows([conversation(n) for n in range(90)], tmp_path / "rows.jsonl")
     result = outcrop.distill(
         remote, [rows], str(tmp_path / "out"), students=[base], faster=0.01, objective=objective, remote=asked,
-        settings={"max_steps": 2}, accept_teacher_terms=True,
+        settings={"max_steps": 2}, accept_teacher_terms=True, int8="never",
     )  # fmt: skip
     assert result.facts.method.startswith("by sequences")
     assert why in result.facts.method
