@@ -96,6 +96,22 @@ def test_openai_rows_are_answered_in_one_file_and_refused_in_another(model: Path
     assert not (tmp_path / "out" / "manifest.json.out").exists()
 
 
+def test_answers_have_the_form_that_a_row_asks_for(model: Path, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    asked = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema | {"additionalProperties": False}}}
+    broken = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}}
+    rows = [
+        openai(number, "/v1/completions", prompt="the card", max_tokens=40, response_format=form)
+        for number, form in enumerate([asked, broken, {"type": "text"}])
+    ]
+    result = run(model, write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "out")
+    assert (result.succeeded, result.failed) == (2, 1)
+    formed, _ = lines(tmp_path / "out" / "rows.jsonl.output.jsonl")
+    assert json.loads(formed["response"]["body"]["choices"][0]["text"])["ok"] in (True, False)
+    [refused] = lines(tmp_path / "out" / "rows.jsonl.errors.jsonl")
+    assert "json_schema cannot be followed" in refused["response"]["body"]["error"]["message"]
+
+
 def test_a_foundation_model_decides_the_form_of_bodies(model: Path, tmp_path: Path) -> None:
     bodies = [{"prompt": "the card", "max_tokens": 3}, {"inputText": "the card"}]
     rows = write_rows(tmp_path / "rows.jsonl", [{"modelInput": body} for body in bodies])
