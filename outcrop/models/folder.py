@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from dataclasses import dataclass
 from itertools import takewhile
@@ -29,6 +30,9 @@ QUANTISATION, INT8, SCALE = "quantization_config", "outcrop-int8", "_scale"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 DOWNLOADED = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "LICENSE*", README)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+FileStates = tuple[tuple[str, int, int], ...]
+"""Path, time of change and size of files."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,13 @@ class ModelFolder:
             if path.exists():
                 total.update(f"{path.name} {remembered_digest(path)}\n".encode())
         return f"sha256:{total.hexdigest()}"
+
+    def state(self) -> FileStates:
+        """Every file, those of a base or student, too. While it stays the same, so do the digests."""
+        with os.scandir(self.path) as entries:
+            own = sorted((entry.path, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in entries)
+        other = self.base or self.student
+        return (*own, *(other.state() if other else ()))
 
     def asking_digest(self) -> str:
         """One digest of this model and of what decides how it is asked and ends: template, stops, its card's form."""

@@ -17,7 +17,7 @@ from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.lookup import Lookup
 from outcrop.models.asking import answers, asked_record
-from outcrop.models.folder import ModelFolder, find_model
+from outcrop.models.folder import FileStates, ModelFolder, find_model
 from outcrop.models.loading import open_model
 from outcrop.models.rendering import Renderer
 from outcrop.store.lookups import published_folder
@@ -56,7 +56,7 @@ def stream(model: str, prompt: str | Sequence[Message], *, lookup: bool = True, 
 
 
 def _asked(model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]) -> Asked:
-    ready = _load(model, _state_of(model))
+    ready = _load(model, find_model(model).state())
     record = asked_record(ready.folder, prompt)
     options = Sampling(**{"stop_ids": ready.renderer.stop_ids, **sampling})
     request = CompletionRequest(tuple(ready.renderer.prompt(record)), options)
@@ -68,7 +68,7 @@ def _published(model: str, prompt: str | Sequence[Message], sampling: dict[str, 
     tables = published_folder()
     if not tables.is_dir() or "stop_ids" in sampling:
         return None
-    known = _identify(model, _state_of(model))
+    known = _identify(model, find_model(model).state())
     state = tuple((file.name, file.stat().st_ino) for file in sorted(tables.glob("*.sqlite")))
     return _lookup(tables, known.digest, state).find(asked_record(known.folder, prompt), Sampling(**sampling))
 
@@ -87,7 +87,7 @@ class Known(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _identify(model: str, state: tuple[tuple[str, int], ...]) -> Known:
+def _identify(model: str, state: FileStates) -> Known:
     """What published answers of a model are found by, as long as `state` is the same."""
     folder = find_model(model)
     return Known(folder, folder.asking_digest())
@@ -102,17 +102,11 @@ class Ready(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _load(model: str, state: tuple[tuple[str, int], ...]) -> Ready:
+def _load(model: str, state: FileStates) -> Ready:
     """The model, kept from one turn of a conversation to the next, as long as `state` is the same; two, to compare."""
     torch.set_num_threads(environment.threads())
     loaded = open_model(model)
     return Ready(loaded.folder, loaded.renderer, engine_of(loaded))
-
-
-def _state_of(model: str) -> tuple[tuple[str, int], ...]:
-    """What changes when a local model folder is written anew: its files and their times."""
-    files = sorted(Path(model).iterdir()) if Path(model).is_dir() else []
-    return tuple((file.name, file.stat().st_mtime_ns) for file in files)
 
 
 def _from_first_word(pieces: Iterator[str]) -> Iterator[str]:

@@ -17,7 +17,9 @@ from outcrop.models.folder import CARD
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.workflows import generate as workflow
 from outcrop.workflows.generate import generate, stream
+from tests.generation.adapters import write_adapter
 from tests.models.folders import edit, write_model
+from tests.support.tiny import tiny_model
 
 TEMPLATE = {"template": "Message: {prompt}\nIntent:", "column": "text"}
 
@@ -133,6 +135,15 @@ def test_a_folder_that_was_written_anew_is_loaded_anew(model: Path) -> None:
     write_model(model, seed=1)
     os.utime(model / "model.safetensors", ns=(1, 1))
     assert generate(str(model), "the card", max_new_tokens=8).logprobs != before
+
+
+def test_an_adapter_whose_base_was_written_anew_is_loaded_anew(model: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", model, tiny_model(), seed=1).name
+    before = generate(adapter, "the card", max_new_tokens=8).logprobs
+    assert generate(adapter, "the card", max_new_tokens=8).logprobs == before
+    write_model(model, seed=1)
+    os.utime(model / "model.safetensors", ns=(1, 1))
+    assert generate(adapter, "the card", max_new_tokens=8).logprobs != before
 
 
 def run(*args: str, stdin: str = "") -> Result:

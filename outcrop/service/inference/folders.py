@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from outcrop.models.folder import ModelFolder, find_model
-
-State = tuple[tuple[str, int, int], ...]
-"""Path, time of change and size of every file."""
+from outcrop.models.folder import FileStates, ModelFolder, find_model
 
 
 @dataclass(frozen=True)
@@ -20,13 +16,13 @@ class KnownFolder:
     folder: ModelFolder
     digest: str
     asking_digest: str
-    state: State
+    state: FileStates
 
     @property
     def is_current(self) -> bool:
         """Whether its files, those of the bases under it or the student in it, are the same as when it was read."""
         try:
-            return _state(self.folder) == self.state
+            return self.folder.state() == self.state
         except OSError:
             return False
 
@@ -47,14 +43,8 @@ class Folders:
 
 def _read(name: str) -> KnownFolder:
     folder = find_model(name)
-    state = _state(folder)
+    state = folder.state()
     return KnownFolder(folder, folder.digest(), folder.asking_digest(), state)
-
-
-def _state(folder: ModelFolder) -> State:
-    own = sorted((entry.path, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in os.scandir(folder.path))
-    inside = folder.base or folder.student
-    return (*own, *(_state(inside) if inside else ()))
 
 
 def engine_folder(known: KnownFolder) -> ModelFolder:
@@ -62,6 +52,6 @@ def engine_folder(known: KnownFolder) -> ModelFolder:
     return known.folder.base or known.folder
 
 
-def state_of(folder: ModelFolder) -> tuple[Path, State]:
+def state_of(folder: ModelFolder) -> tuple[Path, FileStates]:
     """What tells one content of a folder from another."""
-    return folder.path.resolve(), _state(folder)
+    return folder.path.resolve(), folder.state()

@@ -15,9 +15,9 @@ from outcrop.core import settings
 from outcrop.core.catalog import Catalog
 from outcrop.core.engines import AdapterRef, Engine, Precision
 from outcrop.core.errors import ModelError, NotReady, Unavailable
-from outcrop.models.folder import ModelFolder
+from outcrop.models.folder import FileStates, ModelFolder
 from outcrop.models.rendering import Renderer
-from outcrop.service.inference.folders import Folders, KnownFolder, State, engine_folder, state_of
+from outcrop.service.inference.folders import Folders, KnownFolder, engine_folder, state_of
 from outcrop.service.inference.gate import Gate
 from outcrop.service.inference.memory import footprint
 
@@ -77,7 +77,7 @@ class Model(NamedTuple):
     renderer: Renderer
 
 
-Key = tuple[Any, State]
+Key = tuple[Any, FileStates]
 
 
 class Pool:
@@ -87,7 +87,7 @@ class Pool:
         self.limits = limits or PoolLimits()
         self._open_engine, self._folders = open_engine, Folders()
         self._engines: dict[Key, LoadedEngine] = {}
-        self._renderers: dict[str, tuple[State, Renderer]] = {}
+        self._renderers: dict[str, tuple[FileStates, Renderer]] = {}
         self._tasks: dict[Any, asyncio.Task[Any]] = {}
         self._alone: set[str] = set()
         self._loading, self._closed = asyncio.Lock(), False
