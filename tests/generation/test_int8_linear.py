@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from outcrop.core.completions import CompletionRequest, Sampling
+from outcrop.core.engines import ModelRef
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.int8_linear import Int8Product, can_multiply
 from outcrop.generation.linear import Linear
+from outcrop.generation.scheduling import Capacity
+from outcrop.generation.serving import open_engine
 from outcrop.generation.trunk import open_trunk
 from outcrop.models.int8 import Int8Linear, quantise, quantise_folder
 from outcrop.models.loading import load_model
@@ -83,6 +86,8 @@ def test_the_engine_answers_as_the_floats_do_where_their_choice_is_clear(tmp_pat
                 compared += 1
             text.append(token)
     assert compared > 5
+    served = open_engine(ModelRef(str(folder), "bfloat16"), Capacity())
+    assert served.trunk.cache_shape.dtype == torch.float32
     many = engine.complete([CompletionRequest((1, 5, 9 + n), Sampling(max_new_tokens=4)) for n in range(6)])
     alone = [engine.complete([CompletionRequest((1, 5, 9 + n), Sampling(max_new_tokens=4))])[0] for n in range(6)]
     assert [each.token_ids for each in many] == [each.token_ids for each in alone]
