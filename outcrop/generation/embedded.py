@@ -8,7 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from outcrop.core.completions import Completion, CompletionRequest, Sampling, Score, ScoreRequest
 from outcrop.core.engines import AdapterRef
@@ -16,7 +18,7 @@ from outcrop.core.errors import ModelError, UsageError, did_you_mean
 from outcrop.core.seeds import derive
 from outcrop.generation.adapters import Factors
 from outcrop.generation.answers import Answer, Task
-from outcrop.generation.choosing import likeliest
+from outcrop.generation.choosing import likeliest, weigh
 from outcrop.generation.constraints import Constraints
 from outcrop.generation.limits import Limits
 from outcrop.generation.sampling import Chooser, check_sampling
@@ -92,6 +94,15 @@ class EmbeddedEngine:
         Raises as `score` does.
         """
         return likeliest(self.score, requests)
+
+    def weigh(
+        self, requests: Sequence[ScoreRequest], kept: float, temperature: float = 1.0
+    ) -> list[NDArray[np.float64]]:
+        """The log-likelihoods of every request's candidates, as generation.choosing.weigh estimates them.
+
+        Raises as `score` does.
+        """
+        return weigh(self.score, requests, kept, temperature)
 
     def add_adapter(self, adapter: AdapterRef) -> None:
         """Make an adapter usable in requests, by its digest; again is no error.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRequest
 from outcrop.core.errors import UsageError
-from outcrop.generation.choosing import branches, likeliest
+from outcrop.generation.choosing import branches, likeliest, weigh
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.scheduling import Capacity
 from tests.support.tiny import tiny_model, tiny_tokenizer
@@ -35,6 +37,26 @@ def test_it_is_the_first_of_the_highest(candidates: list[tuple[int, ...]], chanc
     scores = [each.logprob for each in _scores(steps, request)]
     found = likeliest(lambda asked: [_scores(steps, each) for each in asked], [request, request])
     assert found == [scores.index(max(scores))] * 2
+
+
+LABELS = [(first, second, 0) for first in range(4) for second in range(3)]
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([0.5, 1.0, 2.0]))
+def test_what_is_weighed_is_exact_for_the_share_that_was_asked_for(seed: int, kept: float, temperature: float) -> None:
+    chance = np.random.default_rng(seed)
+    first, rest = chance.dirichlet([0.2] * 4), chance.dirichlet([0.2] * 4, 4)[:, :3]  # a fourth may follow, unasked
+    steps = {(a,): math.log(first[a] + 1e-30) for a in range(4)}
+    steps |= {(a, b): math.log(rest[a, b] + 1e-30) for a in range(4) for b in range(3)}
+    steps |= dict.fromkeys(LABELS, 0.0)
+    request = ScoreRequest((1,), tuple(LABELS))
+    truth = np.array([each.logprob for each in _scores(steps, request)])
+    (found,) = weigh(lambda asked: [_scores(steps, each) for each in asked], [request], kept, temperature)
+    exact, masses = np.isclose(found, truth), np.exp((found - found.max()) / temperature)
+    assert found.argmax() == truth.argmax() and exact[truth.argmax()]
+    assert masses[exact].sum() >= kept * masses.sum() - 1e-9
+    estimated = np.exp((found - found.max()) / temperature).reshape(4, 3).sum(1)
+    assert (estimated >= np.exp((truth - found.max()) / temperature).reshape(4, 3).max(1) * 0.999 / 3).all()
 
 
 @given(st.lists(TOKENS, min_size=1, max_size=8))
