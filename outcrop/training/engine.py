@@ -39,13 +39,14 @@ class TrainingEngine:
     """Owns the weights of `model` while it trains. dtype is that of the computation; masters are fp32.
 
     objective: what is minimised; cross-entropy with the label smoothing of `spec` unless another is given.
+    answers_from: the first of the tokens that rows are scored among, where only the last of the vocabulary are answers.
     Raises ModelError for a model that cannot be trained, or not by the method of `spec`.
     """
 
     def __init__(
         self, model: Any, spec: TrainingSpec, dtype: torch.dtype, objective: Objective | None = None
     ) -> None:
-        self.model, self.spec = model, spec
+        self.model, self.spec, self.answers_from = model, spec, 0
         self.objective = objective or CrossEntropy(spec.label_smoothing)
         parameters = prepare(model, spec)
         self.trunk = Trunk(model, dropout=spec.dropout, recompute=spec.gradient_checkpointing)
@@ -103,7 +104,7 @@ class TrainingEngine:
 
     def evaluate(self, examples: Sequence[Example]) -> Evaluation:
         """Loss and teacher-forced exact match over all examples."""
-        return summarise(score_rows(self.trunk, examples, self.spec.micro_batch_tokens))
+        return summarise(score_rows(self.trunk, examples, self.spec.micro_batch_tokens, self.answers_from))
 
     @property
     def head(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -30,14 +31,18 @@ class Evaluation(NamedTuple):
 
 
 @torch.no_grad()
-def score_rows(trunk: Trunk, examples: Sequence[Example], tokens: int) -> list[RowScore]:
-    """Scores of all rows, in order, computing at most `tokens` tokens at once. Leaves the model in evaluation mode."""
+def score_rows(trunk: Trunk, examples: Sequence[Example], tokens: int, answers_from: int = 0) -> list[RowScore]:
+    """Scores of all rows, in order, computing at most `tokens` tokens at once. Leaves the model in evaluation mode.
+
+    answers_from: the first of the tokens that an answer may be, where only the last of the vocabulary may.
+    """
     trunk.model.eval()
     device = trunk.head.weight.device
     nats, weights, exact = [0.0] * len(examples), [0.0] * len(examples), [True] * len(examples)
     for group in pack(examples, tokens):
         layout = lay_out([segment for _, segment in group], ROWS).to(device)
-        scores = token_scores(trunk(layout), trunk.head.weight, layout)
+        layout = replace(layout, targets=layout.targets - answers_from)
+        scores = token_scores(trunk(layout), trunk.head.weight[answers_from:], layout)
         counts = [int((segment.weights[1:] != 0).sum()) for _, segment in group]
         parts = zip(
             (scores.nll * layout.weights).split(counts),

@@ -49,6 +49,8 @@ TEACHER_ROWS = "teacher.jsonl"
 """The teacher's answers as a data set, in the target."""
 LONGEST_ANSWER = 256
 """Tokens of an open answer of the teacher, where the rows have none to go by."""
+LABEL_MASS = 0.99
+"""Share of the labels' likelihood that is weighed label by label for students with a token for each."""
 PROBED_ROWS = 50
 """Rows on which tokenizers are compared."""
 
@@ -143,7 +145,7 @@ def distill(
         listener = clock.heard(listener)
         clock.enter("reading")
         listener({"event": "stage", "title": "Reading the rows and the models"})
-        models = asked.open(teacher, listener)
+        models = asked.open(teacher, listener, weighed=LABEL_MASS if LABELS in students else 0.0)
         given_source = Source(tuple(data), columns, template, roles, format, drop_bad_rows, tuple(where))
         source = models.as_read_before(given_source)
         lessons = gather_lessons(
@@ -157,7 +159,8 @@ def distill(
         check_answers(metric, [row for row in lessons.test if has_answer(row)], lessons.labels)
         clock.enter("teacher")
         learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
-                        seed=asked.spec.seed, listener=listener, choosing=LABELS in students)  # fmt: skip
+                        seed=asked.spec.seed, listener=listener, choosing=LABELS in students,
+                        explaining=set(students) != {LABELS})  # fmt: skip
         check_answers(metric, learnt.references, learnt.lessons.labels)
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),

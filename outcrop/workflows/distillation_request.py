@@ -93,7 +93,7 @@ class Asked:
         if is_remote(teacher):
             settle_terms(teacher, accepts=self.accept_teacher_terms)
 
-    def open(self, teacher: str, listener: Listener) -> Models:
+    def open(self, teacher: str, listener: Listener, *, weighed: float) -> Models:
         """Load the models. Raises UsageError where a remote teacher lacks a key."""
         named = [load_model(name) for name in self.students]
         if is_remote(teacher):
@@ -101,7 +101,8 @@ class Asked:
             terms = settle_terms(teacher, accepts=self.accept_teacher_terms)
             master = RemoteTeacher(chat, open_cache(), listener, instruction=self.instruction, terms=terms)
             return Models(master, named[0], named)
-        local = LocalTeacher(load_model(teacher), open_cache(), listener)
+        temperature = self.objective.temperature if weighed else 1.0
+        local = LocalTeacher(load_model(teacher), open_cache(), listener, weighed=weighed, temperature=temperature)
         return Models(local, local.loaded, named)
 
     def context(self, models: Models) -> int:

@@ -28,6 +28,9 @@ TIMED_PROMPTS, TIMED_ROUNDS = 12, 3
 NEAR_THE_BAR, TIMED_AGAIN = 0.15, 2
 """Where a speed-up is off the target by no more than this share of it, the medians of two timings more decide: one may
 be off by as much."""
+MARGIN = 1.1
+"""Students whose speed-up has this margin over the target go before others: what is timed again is never quite the
+same."""
 MOST_TRIED = 4
 """Students that are trained at all: of those fast enough, the largest, which have the most to give."""
 RUNGS = (0.15, 0.35)
@@ -124,11 +127,13 @@ class Search:
         fast = [c for c in candidates.values() if min(c.faster, c.throughput) >= self.target.faster]
         slow = [c for c in candidates.values() if c not in fast]
         nearest = sorted(slow, key=lambda c: -min(c.faster, c.throughput))[: 1 if not fast else 0]
-        chosen = sorted(fast, key=lambda c: -c.speed.parameters)[:MOST_TRIED] or nearest
+        sure = [c for c in fast if min(c.faster, c.throughput) >= MARGIN * self.target.faster] or fast
+        chosen = sorted(sure, key=lambda c: -c.speed.parameters)[:MOST_TRIED] or nearest
         for candidate in candidates.values():
             if candidate not in chosen:
                 few = "smaller than others that are fast enough"
-                fate = few if candidate in fast else f"slower than {self.target.faster:g}×"
+                barely = few if candidate in sure else f"barely {self.target.faster:g}×"
+                fate = barely if candidate in fast else f"slower than {self.target.faster:g}×"
                 candidates[candidate.name] = replace(candidate, fate=fate)
         return [candidate.name for candidate in chosen]
 

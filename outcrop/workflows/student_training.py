@@ -62,6 +62,8 @@ def train_student(
     resolved = resolve(spec, sources, loaded, len(train), listener, folder)
     wanted = Distillation(objective) if objective else None
     engine = TrainingEngine(loaded.model, resolved.spec, resolved.precision.dtype, wanted)
+    if student.label_ids is not None:  # as it will be asked: for one of the labels
+        engine.answers_from = min(student.label_ids)
     before = distance(engine, watched, objective)
     told = objective.model_dump() if objective else {}
     identity = {**course.identity, "student": student.name, "objective": str(told)}
@@ -82,7 +84,7 @@ def distance(engine: TrainingEngine, watched: Sequence[Example], objective: Dist
     """Nats per token between student and teacher: the divergence, or the loss on the teacher's answers."""
     tokens = engine.spec.micro_batch_tokens
     if objective is None:
-        return summarise(score_rows(engine.trunk, watched, tokens)).loss
+        return summarise(score_rows(engine.trunk, watched, tokens, engine.answers_from)).loss
     return mean_divergence(engine.trunk, watched, objective, tokens)
 
 

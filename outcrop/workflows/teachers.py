@@ -42,10 +42,15 @@ def open_cache() -> TeacherCache:
 class LocalTeacher:
     """A model on this machine. It can say everything: answers, and its whole distribution at every token.
 
-    asked: rows that it had to answer or score; cached: those that were known.
+    weighed: the share of all labels' likelihood, to the power 1 / temperature, that must be exact where labels are
+    weighed; the likeliest is, always. asked: rows that it had to answer or score; cached: those that were known.
     """
 
-    def __init__(self, loaded: LoadedModel, cache: TeacherCache, listener: Listener) -> None:
+    def __init__(
+        self, loaded: LoadedModel, cache: TeacherCache, listener: Listener, *, weighed: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:  # fmt: skip
+        self._weighed, self._temperature = weighed, temperature
         self.loaded, self.name, self.identity = loaded, loaded.folder.name, loaded.folder.digest()
         self.asked, self.cached = 0, 0
         self._cache, self._listener = cache, listener
@@ -55,31 +60,33 @@ class LocalTeacher:
     def answers(self, records: Sequence[Record], labels: Sequence[str] | None, longest: int) -> list[str | None]:
         """An answer to each record's prompt: the likeliest label, else by greedy decoding; None for one that did not
         end within `longest` tokens."""
-        way = {"labels": list(labels)} if labels else {"greedy": longest, "stop": list(self.loaded.renderer.stop_ids)}
+        if labels:
+            return [labels[int(row.argmax())] for row in self.label_logprobs(records, labels)]
+        way = {"greedy": longest, "stop": list(self.loaded.renderer.stop_ids)}
         prompts = [self.loaded.renderer.prompt(record) for record in records]
         keys = [key_of(kind="answer", teacher=self.identity, prompt=prompt, **way) for prompt in prompts]
 
         def compute(rows: Sequence[int]) -> Iterator[bytes]:
             part = [(records[row], prompts[row]) for row in rows]
-            found = self._choose(part, labels) if labels else self._decode(part, longest)
+            found = self._decode(part, longest)
             yield from (json.dumps(answer, ensure_ascii=False).encode() for answer in found)
 
         found = self._through_cache("answer", "Teacher answers", keys, compute)
         return [json.loads(content) for content in found]
 
     def label_logprobs(self, records: Sequence[Record], labels: Sequence[str]) -> NDArray[np.float32]:
-        """The log-likelihood of every label as the answer to each record's prompt [rows, labels]."""
+        """The log-likelihood of every label as the answer to each record's prompt [rows, labels], exact as far as
+        `weighed` asks."""
         prompts = [self.loaded.renderer.prompt(record) for record in records]
-        keys = [
-            key_of(kind="labels", teacher=self.identity, prompt=prompt, labels=list(labels)) for prompt in prompts
-        ]
+        way = {"labels": list(labels), "weighed": self._weighed, "temperature": self._temperature}
+        keys = [key_of(kind="labels", teacher=self.identity, prompt=prompt, **way) for prompt in prompts]
 
         def compute(rows: Sequence[int]) -> Iterator[bytes]:
             requests = self._label_requests([(records[row], prompts[row]) for row in rows], labels)
-            for scores in self._working().score(requests):
-                yield np.array([score.logprob for score in scores], "<f4").tobytes()
+            for logprobs in self._working().weigh(requests, self._weighed, self._temperature):
+                yield logprobs.astype("<f4").tobytes()
 
-        found = self._through_cache("labels", "Teacher weighs labels", keys, compute)
+        found = self._through_cache("labels", "Teacher answers", keys, compute)
         return np.array([np.frombuffer(content, "<f4") for content in found], np.float32).reshape(-1, len(labels))
 
     def teachings(self, segments: Sequence[Segment], spec: DistillationSpec, seed: int) -> list[Teaching]:
@@ -121,10 +128,6 @@ class LocalTeacher:
             done = len(keys) - sum(key not in found for key in keys)
             self._listener({"event": "progress", "title": title, "done": done, "total": len(keys)})
         return [found[key] for key in keys]
-
-    def _choose(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[str]:
-        requests = self._label_requests(part, labels)
-        return [labels[index] for index in self._working().likeliest(requests)]
 
     def _label_requests(
         self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]

@@ -53,10 +53,10 @@ class Taught:
 
 def taught(
     teacher: Teacher, renderer: Renderer, lessons: Lessons, objective: DistillationSpec, longest: int, *, relabel: bool,
-    seed: int, listener: Listener, choosing: bool = False,
+    seed: int, listener: Listener, choosing: bool = False, explaining: bool = True,
 ) -> Taught:  # fmt: skip
-    """Ask the teacher for the answers that are missing (all, to relabel) and for its word on every answer; choosing:
-    for what share it gives each label, too.
+    """Ask the teacher for the answers that are missing (all, to relabel); explaining: and for its word on every token
+    of them; choosing: for what share it gives each label.
 
     An answer that did not end in time is left out and counted. Raises DataError where none is left.
     """
@@ -79,7 +79,7 @@ def taught(
     provenance = {"teacher": teacher.name, "by the teacher": len(train) - own, "of the data": own}
     if not lessons.tested_on_gold:
         notes.append("Test rows have no answers of their own: scores are agreement with the teacher's.")
-    if isinstance(teacher, LocalTeacher):
+    if isinstance(teacher, LocalTeacher) and explaining:
         listener({"event": "stage", "title": "The teacher says how likely other words were"})
     ear, why = None, ""
     if isinstance(teacher, RemoteTeacher):
@@ -89,9 +89,10 @@ def taught(
     lengths = [len(renderer.answer(record, answer_text(record))) for record in train]
     metric = "exact_match" if median(lengths) <= SHORT_ANSWER_TOKENS else None
     identity = {**lessons.digests, "teacher": teacher.identity, "relabel": str(relabel)}
+    told = objective if explaining else None
     course = Course(
-        explained(teacher, renderer, train, objective, seed, ear), explained(teacher, renderer, validation, None, seed),
-        explained(teacher, renderer, watched, objective, seed, ear), metric, identity,
+        explained(teacher, renderer, train, told, seed, ear), explained(teacher, renderer, validation, None, seed),
+        explained(teacher, renderer, watched, told, seed, ear), metric, identity,
     )  # fmt: skip
     if choosing and isinstance(teacher, LocalTeacher) and lessons.labels:
         course = _choosing(course, teacher, lessons.labels, objective.temperature)

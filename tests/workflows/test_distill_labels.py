@@ -47,7 +47,7 @@ def test_the_loss_is_the_divergence_of_the_teachers_shares(teacher: str) -> None
     """Beside autograd: KL of the teacher's softmax over its labels' likelihoods, at temperature 2."""
     chosen = DistillationSpec(gold_share=0.0, temperature=2.0)
     rows = [Pair(f"Message: {number} my card\nIntent:", LABELS[number % 3]) for number in range(4)]
-    local = LocalTeacher(load_model(teacher), open_cache(), lambda event: None)
+    local = LocalTeacher(load_model(teacher), open_cache(), lambda event: None, weighed=1.0)
     plain = explained(local, local.loaded.renderer, rows, chosen, 0)
     lessons = with_choices(local, plain, LABELS, chosen.temperature)
     student = from_teacher(local.loaded, rows, trimmed=True, labels=LABELS)[2]
@@ -123,3 +123,37 @@ def test_what_does_not_go_with_it_is_refused(teacher: str, tmp_path: Path) -> No
         distill(cascade=True)
     with pytest.raises(UsageError, match="they write none"):
         distill(objective={"on_policy_share": 0.5})
+
+
+def test_rows_are_scored_among_the_labels_as_they_will_be_asked(teacher: str) -> None:
+    loaded = load_model(teacher)
+    rows = [Pair(f"Message: {number} my card\nIntent:", LABELS[number % 3]) for number in range(12)]
+    student = from_teacher(loaded, rows, trimmed=True, labels=LABELS)[0]
+    made = student.make()
+    lessons = explained(LocalTeacher(loaded, open_cache(), lambda event: None), loaded.renderer, rows, None, 0)
+    examples = examples_of(student, made, lessons)
+    asked = engine_of(made)
+    requests = [
+        ScoreRequest(tuple(made.renderer.prompt(row)), tuple(tuple(made.renderer.answer(row, each)) for each in LABELS))
+        for row in rows
+    ]
+    scores = [[each.logprob for each in of_row] for of_row in asked.score(requests)]
+    right = [LABELS[int(np.argmax(each))] == row.completion for each, row in zip(scores, rows, strict=True)]
+    expected = -np.mean([each[LABELS.index(row.completion)] for each, row in zip(scores, rows, strict=True)])
+    engine = TrainingEngine(made.model, spec(), torch.float32)
+    assert student.label_ids is not None
+    engine.answers_from = min(student.label_ids)
+    found = engine.evaluate(examples)
+    assert found.loss == pytest.approx(expected, abs=1e-4) and found.exact_match == pytest.approx(np.mean(right))
+
+
+def test_what_is_left_unweighed_changes_the_shares_by_no_more_than_was_said(teacher: str) -> None:
+    loaded = load_model(teacher)
+    rows = [Pair(f"Message: {number} my card\nIntent:", LABELS[number % 3]) for number in range(12)]
+    whole, part = (
+        LocalTeacher(loaded, open_cache(), lambda event: None, weighed=weighed).label_logprobs(rows, LABELS)
+        for weighed in (1.0, 0.9)
+    )
+    shares = [np.exp(each) / np.exp(each).sum(-1, keepdims=True) for each in (whole, part)]
+    assert np.abs(shares[0] - shares[1]).sum(-1).max() <= 2 * 0.1
+    assert (whole.argmax(-1) == part.argmax(-1)).all()
