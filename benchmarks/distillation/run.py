@@ -2,7 +2,7 @@
 
     python benchmarks/distillation/run.py banking77 clinc150 slots retrieval --teacher MODEL [--shared ../shared]
                          [--set NAME=VALUE …] [--objective NAME=VALUE …] [--limit ROWS] [--tune NAME=VALUE …]
-                         [--cascade] [--student MODEL|auto|labels …]
+                         [--cascade] [--student MODEL|auto|labels …] [--shots N]
 
 banking77, clinc150: accuracy of intents. slots: Slot F1 of the slots of Restaurant8k as JSON, given what was asked for.
 retrieval: word F1 of answers from a given passage, English XQuAD. Rows are split off the training file by
@@ -99,7 +99,7 @@ def run(name: str, teacher: str, options: argparse.Namespace) -> dict[str, Any]:
         result = outcrop.distill(
             teacher, [str(folder / "data")], str(folder / "student"), relabel=True, within=options.within,
             faster=options.faster, metric=task.metric, cascade=options.cascade,
-            students=options.student or ["auto"], settings=pairs(options.set),
+            students=options.student or ["auto"], settings=pairs(options.set), shots=options.shots,
             objective=pairs(options.objective), listener=show,
         )  # fmt: skip
         minutes = (time.perf_counter() - start) / 60
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=2.0)
     parser.add_argument("--faster", type=float, default=5.0)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--shots", type=int)
     parser.add_argument("--cascade", action="store_true")
     parser.add_argument("--student", action="append", metavar="MODEL|auto|labels")
     for flag in ("--set", "--objective", "--tune"):
@@ -143,7 +144,8 @@ def main() -> None:
         name = "-".join([name, *(options.student or ()), *(["cascade"] if options.cascade else [])])
         label = options.teacher.replace(":", "-") if ":" in options.teacher else Path(options.teacher).name
         write_json(RESULTS / f"{name}-{label}.json", {
-            **found, "teacher": options.teacher, "limit": options.limit, "machine": dict(reproduction().machine),
+            **found, "teacher": Path(options.teacher).name, "limit": options.limit, "settings": pairs(options.set),
+            "objective": pairs(options.objective), "shots": options.shots, "machine": dict(reproduction().machine),
             "versions": dict(reproduction().versions),
         })  # fmt: skip
         print(found["verdict"])

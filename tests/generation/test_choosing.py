@@ -53,7 +53,8 @@ def test_what_is_weighed_is_exact_for_the_share_that_was_asked_for(seed: int, ke
     truth = np.array([each.logprob for each in _scores(steps, request)])
     (found,) = weigh(lambda asked: [_scores(steps, each) for each in asked], [request], kept, temperature)
     exact, masses = np.isclose(found, truth), np.exp((found - found.max()) / temperature)
-    assert found.argmax() == truth.argmax() and exact[truth.argmax()]
+    assert found.argmax() == truth.argmax()
+    assert exact[truth.argmax()]
     assert masses[exact].sum() >= kept * masses.sum() - 1e-9
     estimated = np.exp((found - found.max()) / temperature).reshape(4, 3).sum(1)
     assert (estimated >= np.exp((truth - found.max()) / temperature).reshape(4, 3).max(1) * 0.999 / 3).all()

@@ -144,7 +144,8 @@ def test_rows_are_scored_among_the_labels_as_they_will_be_asked(teacher: str) ->
     assert student.label_ids is not None
     engine.answers_from = min(student.label_ids)
     found = engine.evaluate(examples)
-    assert found.loss == pytest.approx(expected, abs=1e-4) and found.exact_match == pytest.approx(np.mean(right))
+    assert found.loss == pytest.approx(expected, abs=1e-4)
+    assert found.exact_match == pytest.approx(np.mean(right))
 
 
 def test_what_is_left_unweighed_changes_the_shares_by_no_more_than_was_said(teacher: str) -> None:
