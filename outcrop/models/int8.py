@@ -129,6 +129,11 @@ def hold_in_int8(model: Any, stored: Mapping[str, Tensor]) -> None:
         setattr(model.get_submodule(parent), child, made)
 
 
+def turn_to_int8(model: Any) -> None:
+    """Put int8 in place of the floats of every matrix of a model in memory."""
+    hold_in_int8(model, as_stored(model.state_dict()))
+
+
 def held_bytes(model: Any) -> int:
     """What a model's weights take in memory, scales of int8 among them."""
     scales = [buffer for name, buffer in model.named_buffers() if name.endswith(f"weight{SCALE}")]  # tied ones once

@@ -33,7 +33,7 @@ from outcrop.workflows.distillation_report import Bill, check_answers, check_met
 from outcrop.workflows.distillation_request import AUTO, LABELS, Asked, Models
 from outcrop.workflows.lessons import Lessons, card_of, check_choosing, gather_lessons, usable
 from outcrop.workflows.measure import TestRows
-from outcrop.workflows.quantising import Int8, Tried
+from outcrop.workflows.quantising import NEVER, Int8, Tried
 from outcrop.workflows.records import Source
 from outcrop.workflows.resolving import parse_settings
 from outcrop.workflows.run_folder import BASELINE, RESULT, RUN, SEARCH, SECONDS, run_folder
@@ -234,7 +234,7 @@ class _Job:
         # Short trainings compare students; what they write themselves would only make that slower.
         objective = self.objective.model_copy(update={"on_policy_share": 0.0})
         search = Search(self.target, course, self.spec, self.sources, objective, self.folder / RUN / SEARCH,
-                        self.listener)  # fmt: skip
+                        self.listener, int8=self.int8 != NEVER)  # fmt: skip
         prompts = [lesson.answered for lesson in course.validation]
         return search.find(students, teacher, prompts, learnt.typical_tokens, longest)
 

@@ -16,6 +16,7 @@ from outcrop.core.results import Estimate
 from outcrop.core.statistics import wilson
 from outcrop.data.records import Record
 from outcrop.evaluation.distillation import Candidate, Speed, Target, pareto_front
+from outcrop.models.int8 import turn_to_int8
 from outcrop.training.batches import BatchPlan
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.spec import TrainingSpec
@@ -35,7 +36,7 @@ MOST_TRIED = 4
 """Students that are trained at all: of those fast enough, the largest, which have the most to give."""
 RUNGS = (0.15, 0.35)
 """Shares of the whole training that the short ones take (successive halving, Jamieson and Talwalkar 2016)."""
-TEACHER, STUDENT = "teacher", "student"
+TEACHER, STUDENT, INT8 = "teacher", "student", "student in int8"
 
 
 class Found(NamedTuple):
@@ -47,7 +48,8 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """What every candidate is tried with. objective: of students with the teacher's tokenizer."""
+    """What every candidate is tried with. objective: of students with the teacher's tokenizer; int8: students are timed
+    with int8 weights, too, and the faster way counts, for so they may be served."""
 
     target: Target
     course: Course
@@ -57,6 +59,7 @@ class Search:
     folder: Path
     listener: Listener
     losses: dict[str, float] = field(default_factory=dict)
+    int8: bool = False
 
     def find(
         self, students: Sequence[Student], teacher: Teacher, prompts: Sequence[Record], tokens: int, longest: int
@@ -116,8 +119,15 @@ class Search:
         self, student: Student, teacher: Teacher, prompts: Sequence[Record], tokens: int, longest: int
     ) -> dict[str, Speed]:
         models = {STUDENT: student.make()} | ({TEACHER: teacher.loaded} if teacher.loaded is not None else {})
+        if self.int8:
+            models[INT8] = student.make()
+            turn_to_int8(models[INT8].model)
         timings = race(models, prompts, tokens, self.listener, stops=False, rounds=TIMED_ROUNDS)
         measured = {name: timing.speed for name, timing in timings.items()}
+        if self.int8:
+            whole = measured.pop(INT8)
+            faster = min(_ratios(measured[STUDENT], whole)) > 1
+            measured[STUDENT] = whole if faster else measured[STUDENT]
         if isinstance(teacher, RemoteTeacher):
             measured[TEACHER] = teacher.speed(prompts, longest)
         return measured

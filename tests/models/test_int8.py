@@ -17,7 +17,16 @@ from outcrop.core.engines import ModelRef
 from outcrop.core.errors import ModelError
 from outcrop.generation.vllm.model import ServedModel
 from outcrop.models.folder import find_model
-from outcrop.models.int8 import WEIGHTS, Int8Embedding, Int8Linear, as_floats, held_bytes, quantise, quantise_folder
+from outcrop.models.int8 import (
+    WEIGHTS,
+    Int8Embedding,
+    Int8Linear,
+    as_floats,
+    held_bytes,
+    quantise,
+    quantise_folder,
+    turn_to_int8,
+)
 from outcrop.models.loading import LoadedModel, load_model, open_model
 from outcrop.models.plain_weights import require_floats
 from tests.models.folders import edit, write_model
@@ -70,6 +79,14 @@ def test_a_folder_loads_as_the_floats_that_it_stands_for(
     assert loaded.parameters == before.parameters == find_model(str(int8)).parameters
     assert held_bytes(loaded.model) < 0.3 * held_bytes(before.model)
     assert (int8 / WEIGHTS).stat().st_size < 0.35 * (model / WEIGHTS).stat().st_size
+
+
+def test_a_model_in_memory_becomes_what_its_folder_would(model: Path, int8: Path) -> None:
+    made, loaded = load_model(str(model)), load_model(str(int8))
+    turn_to_int8(made.model)
+    expected = loaded.model(input_ids=IDS, use_cache=False).logits
+    assert torch.equal(made.model(input_ids=IDS, use_cache=False).logits, expected)
+    assert held_bytes(made.model) == held_bytes(loaded.model)
 
 
 def test_other_programs_get_floats_back_as_the_documentation_says(int8: Path, tmp_path: Path) -> None:

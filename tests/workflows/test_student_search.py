@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from outcrop.core.events import ignore
 from outcrop.core.results import Estimate
 from outcrop.evaluation.distillation import Candidate, Speed, Target
+from outcrop.models.loading import LoadedModel
 from outcrop.training.spec import TrainingSpec
-from outcrop.workflows.student_search import STUDENT, TEACHER, Search, merit
+from outcrop.workflows import student_search
+from outcrop.workflows.speed import Timings
+from outcrop.workflows.student_search import INT8, STUDENT, TEACHER, Search, merit
 from outcrop.workflows.student_training import Course
 from outcrop.workflows.students import Student
+from tests.support.tiny import tiny_model
 
 
 def _candidate(name: str, quality: float) -> Candidate:
@@ -48,3 +53,27 @@ def test_one_timing_near_the_bar_decides_nothing(
     again = [search.find([student], None, [], 1, 1).candidates[0] for _ in range(2)]  # type: ignore[arg-type]
     assert len(measured) == timings
     assert [(each.faster, each.throughput) for each in again] == [pytest.approx((found, found))] * 2
+
+
+@pytest.mark.parametrize(("whole", "taken"), [((5.0, 30.0), (5.0, 30.0)), ((5.0, 18.0), (10.0, 20.0))])
+def test_the_faster_way_to_serve_a_student_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: tuple[float, float], taken: tuple[float, float]
+) -> None:
+    """Milliseconds and rows per second; int8 that is slower in one of both is none."""
+    speeds = {TEACHER: (50.0, 4.0), STUDENT: (10.0, 20.0), INT8: whole}
+
+    def raced(models: dict[str, Any], *_: Any, **__: Any) -> dict[str, Timings]:
+        return {name: Timings(np.array([speeds[name][0]]), np.array([speeds[name][1]]), 1, 4.0) for name in models}
+
+    monkeypatch.setattr(student_search, "race", raced)
+    loaded = LoadedModel(None, tiny_model(), None, None)  # type: ignore[arg-type]
+    student, teacher = Student("small", lambda: loaded, None, "big"), LocalTeacherLike(loaded)
+    search = Search(Target(2, 5), Course([], [], [], None, {}), TrainingSpec(), {}, None, tmp_path, ignore, int8=True)
+    found = search.find([student], teacher, [], 1, 1).candidates[0].speed  # type: ignore[arg-type]
+    assert (found.p50_ms, found.rows_per_s) == taken
+
+
+class LocalTeacherLike(NamedTuple):
+    """All that is asked of a teacher whose speed is measured."""
+
+    loaded: Any
