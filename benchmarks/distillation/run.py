@@ -2,7 +2,7 @@
 
     python benchmarks/distillation/run.py banking77 clinc150 slots retrieval --teacher MODEL [--shared ../shared]
                          [--set NAME=VALUE …] [--objective NAME=VALUE …] [--limit ROWS] [--tune NAME=VALUE …]
-                         [--cascade] [--student MODEL|auto|labels …] [--shots N]
+                         [--cascade] [--student MODEL|auto|labels …] [--shots N] [--int8 auto|always|never]
 
 banking77, clinc150: accuracy of intents. slots: Slot F1 of the slots of Restaurant8k as JSON, given what was asked for.
 retrieval: word F1 of answers from a given passage, English XQuAD. Rows are split off the training file by
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import outcrop
@@ -32,6 +33,8 @@ from outcrop.data.records import Record
 from outcrop.data.split import split, write_split
 from outcrop.workflows.evaluate import reproduction
 
+BATCHES = 3
+"""Times that `outcrop batch` answers the test prompts with each model."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -99,18 +102,32 @@ def run(name: str, teacher: str, options: argparse.Namespace) -> dict[str, Any]:
         result = outcrop.distill(
             teacher, [str(folder / "data")], str(folder / "student"), relabel=True, within=options.within,
             faster=options.faster, metric=task.metric, cascade=options.cascade,
-            students=options.student or ["auto"], settings=pairs(options.set), shots=options.shots,
+            students=options.student or ["auto"], settings=pairs(options.set), shots=options.shots, int8=options.int8,
             objective=pairs(options.objective), listener=show,
         )  # fmt: skip
         minutes = (time.perf_counter() - start) / 60
+        batches = bulk({"teacher": teacher, "student": str(folder / "student")}, folder / "data" / "test.jsonl", folder)
     scores = {
         system.name: {metric: value.as_dict() for metric, value in system.metrics.items()}
         for system in result.evaluation.systems
     }
     return {
         "benchmark": name, "minutes": minutes, "verdict": result.verdict, "target_met": result.target_met,
-        "facts": result.facts.as_dict(), "scores": scores, "notes": result.notes,
+        "facts": result.facts.as_dict(), "scores": scores, "notes": result.notes, "batch": batches,
     }  # fmt: skip
+
+
+def bulk(models: dict[str, str], prompts: Path, scratch: Path) -> dict[str, Any]:
+    """Rows per second of `outcrop batch` on the test prompts, loading included, in turns, nothing cached; fp32, as it
+    is by default, where the student is not in int8."""
+    rates: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(BATCHES + 1):
+        for name, model in models.items():
+            result = outcrop.batch(model, [str(prompts)], str(scratch / f"batch-{name}-{turn}"), cache=None)
+            if turn:  # the first one warms up
+                rates[name].append(result.rows / result.seconds)
+    ratio = median(rates["student"]) / median(rates["teacher"])
+    return {"rows_per_s": rates, "faster": ratio}
 
 
 def pairs(words: list[str]) -> dict[str, str]:
@@ -133,6 +150,7 @@ def main() -> None:
     parser.add_argument("--faster", type=float, default=5.0)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--shots", type=int)
+    parser.add_argument("--int8", default="auto")
     parser.add_argument("--cascade", action="store_true")
     parser.add_argument("--student", action="append", metavar="MODEL|auto|labels")
     for flag in ("--set", "--objective", "--tune"):
@@ -145,7 +163,8 @@ def main() -> None:
         label = options.teacher.replace(":", "-") if ":" in options.teacher else Path(options.teacher).name
         write_json(RESULTS / f"{name}-{label}.json", {
             **found, "teacher": Path(options.teacher).name, "limit": options.limit, "settings": pairs(options.set),
-            "objective": pairs(options.objective), "shots": options.shots, "machine": dict(reproduction().machine),
+            "objective": pairs(options.objective), "shots": options.shots, "int8": options.int8,
+            "machine": dict(reproduction().machine),
             "versions": dict(reproduction().versions),
         })  # fmt: skip
         print(found["verdict"])
