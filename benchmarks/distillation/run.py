@@ -113,7 +113,8 @@ def run(name: str, teacher: str, options: argparse.Namespace) -> dict[str, Any]:
     }
     return {
         "benchmark": name, "minutes": minutes, "verdict": result.verdict, "target_met": result.target_met,
-        "facts": {**result.facts.as_dict(), "teacher": Path(teacher).name}, "scores": scores, "notes": result.notes, "batch": batches,
+        "facts": {**result.facts.as_dict(), "teacher": Path(teacher).name}, "scores": scores,
+        "notes": result.notes, "batch": batches,
     }  # fmt: skip
 
 
