@@ -136,7 +136,7 @@ def test_a_teacher_is_asked_once(teacher: str, base: str, rows: str, tmp_path: P
     assert again.facts.teacher_calls == 0
     assert again.facts.teacher_calls_cached == first.facts.teacher_calls + first.facts.teacher_calls_cached
     kinds = {holding.kind for holding in TeacherCache(outcrop_home / "teachers.db").holdings()}
-    assert kinds == {"answer", "signal"}
+    assert kinds == {"labels", "signal"}
 
 
 def test_a_given_student_with_other_tokens_learns_from_answers(teacher: str, rows: str, tmp_path: Path) -> None:
