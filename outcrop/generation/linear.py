@@ -27,9 +27,9 @@ LARGEST_HALF = 65504.0
 _pack = torch.ops.mkldnn._reorder_linear_weight.default
 _product = torch.ops.mkldnn._linear_pointwise.default
 _product_with = torch.ops.mkldnn._linear_pointwise.binary
-# torch calls these two deprecated; what replaces them takes 11 µs more, half of a small product.
-_pack_halves = torch.fbgemm_pack_gemm_matrix_fp16
-_product_of_halves = torch.fbgemm_linear_fp16_weight_fp32_activation
+# torch calls these two deprecated; what replaces them takes 11 µs more, half of a small product. Without them, oneDNN.
+_pack_halves: Any = getattr(torch, "fbgemm_pack_gemm_matrix_fp16", None)
+_product_of_halves: Any = getattr(torch, "fbgemm_linear_fp16_weight_fp32_activation", None)
 
 
 class Linear:
@@ -96,7 +96,7 @@ def can_halve(weight: Tensor) -> bool:
 @cache
 def _has_halves() -> bool:
     """Whether this processor has products of halves. torch warns of them once, here."""
-    if "fbgemm" not in torch.backends.quantized.supported_engines:
+    if not (_pack_halves and _product_of_halves and "fbgemm" in torch.backends.quantized.supported_engines):
         return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -66,13 +66,8 @@ def taught(
     watched = _answered(teacher, lessons.validation[:WATCHED_LESSONS], lessons.labels, longest, again=True)
     validation = _answered(teacher, lessons.validation, lessons.labels, longest, again=False)
     references = _answered(teacher, lessons.test, lessons.labels, longest, again=False)
-    for name, given, kept in (("training", lessons.train, train), ("test", lessons.test, references)):
-        if len(kept) < len(given):
-            notes.append(
-                f"{len(given) - len(kept):,} of {len(given):,} {name} rows are left out: the teacher's answer did "
-                f"not end within {longest:,} tokens, or is none of the labels."
-            )
-            listener({"event": "warning", "code": "cut-answers", "message": notes[-1]})
+    counts = {"training": (len(lessons.train), len(train)), "test": (len(lessons.test), len(references))}
+    notes += _told_of_cut_answers(counts, longest, listener)
     if not (train and validation and references):
         raise DataError("No rows with an answer are left.", "Give rows that the teacher can answer.")
     own = sum(has_answer(record) for record in lessons.train) if not relabel else 0
@@ -108,6 +103,19 @@ def taught(
         [Pair("a", label) for label in labels], provenance, tuple(notes),
         isinstance(teacher, LocalTeacher) or ear is not None, why,
     )  # fmt: skip
+
+
+def _told_of_cut_answers(counts: Mapping[str, tuple[int, int]], longest: int, listener: Listener) -> list[str]:
+    """A warning for each part of which rows are left out. counts: rows that were given and are kept, by part."""
+    notes = [
+        f"{given - kept:,} of {given:,} {name} rows are left out: the teacher's answer did not end within "
+        f"{longest:,} tokens, or is none of the labels."
+        for name, (given, kept) in counts.items()
+        if kept < given
+    ]
+    for note in notes:
+        listener({"event": "warning", "code": "cut-answers", "message": note})
+    return notes
 
 
 def _answered(
