@@ -17,6 +17,7 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from outcrop.core.errors import MissingDependency, StoreUnavailable, UsageError
 from outcrop.store.migrating import migrate
+from outcrop.store.write_ahead import write_ahead
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 UNAVAILABLE = (OperationalError, InterfaceError, DatabaseError)
@@ -117,7 +118,7 @@ def _engine(url: URL, wait_s: float) -> Engine:
     assert url.database is not None, "checked when the URL was parsed"
     _make_private(Path(url.database))
     engine = sqlalchemy.create_engine(url, connect_args={"timeout": wait_s})
-    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "connect", lambda connection, _: _set_up_sqlite(connection, wait_s))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -133,10 +134,9 @@ def _make_private(file: Path) -> None:
         ) from None
 
 
-def _set_up_sqlite(connection: Any, record: Any) -> None:
+def _set_up_sqlite(connection: Any, wait_s: float) -> None:
     connection.isolation_level = None  # the hook on "begin" begins transactions, not the driver
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        connection.execute("PRAGMA journal_mode=WAL")
+    write_ahead(connection, wait_s)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
 

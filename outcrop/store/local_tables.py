@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from outcrop.core.errors import StoreUnavailable
+from outcrop.store.write_ahead import write_ahead
 
 WAIT_S = 30.0
 """How long a lock of another process is waited for."""
@@ -31,7 +32,7 @@ class LocalTables:
         self._connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
         self._close = weakref.finalize(self, self._connection.close)
         try:
-            self._set_up(schema, version)
+            self._set_up(schema, version, wait_s)
         except BaseException:
             self._close()
             raise
@@ -65,9 +66,9 @@ class LocalTables:
         with self._lock, self._our_errors():
             yield self._connection
 
-    def _set_up(self, schema: str, version: int) -> None:
+    def _set_up(self, schema: str, version: int, wait_s: float) -> None:
         with self._our_errors():
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            write_ahead(self._connection, wait_s)
             self._connection.execute("PRAGMA synchronous=NORMAL")
             if self._connection.execute("PRAGMA user_version").fetchone()[0] == version:
                 return

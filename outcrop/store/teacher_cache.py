@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from outcrop.core.errors import StoreUnavailable
+from outcrop.store.write_ahead import write_ahead
 
 WAIT_S = 60.0
 ASKED_AT_ONCE = 500
@@ -50,7 +51,7 @@ class TeacherCache:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._connection() as connection:
-            connection.execute("pragma journal_mode = wal")
+            write_ahead(connection, WAIT_S)
             connection.execute(TABLE)
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
