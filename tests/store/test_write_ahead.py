@@ -47,7 +47,7 @@ def test_patience_ends(tmp_path: Path, held: sqlite3.Connection) -> None:
     [
         lambda file: PredictionStore(file).close(),
         lambda file: Database.open(f"sqlite:///{file}").close(),
-        lambda file: TeacherCache(file),
+        TeacherCache,
     ],
     ids=["tables", "database", "teachers"],
 )
