@@ -64,7 +64,9 @@ class LlamaConfig(BaseModel):
     dtype: Any = None
     eos_token_id: Any = None
     initializer_range: Any = None
+    is_llama_config: Any = None
     pad_token_id: Any = None
+    rope_interleaved: Any = None
     torch_dtype: Any = None
     transformers_version: Any = None
     use_cache: Any = None

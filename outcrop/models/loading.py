@@ -24,8 +24,8 @@ from outcrop.models.folder import (
     find_model,
 )
 from outcrop.models.llama import read_llama, read_llama_config
-from outcrop.models.plain_tokenizer import read_plain_tokenizer
 from outcrop.models.rendering import Renderer, RenderingSpec
+from outcrop.models.tokenizer_folder import read_plain_tokenizer
 
 TOKENIZER_FILES = (TOKENIZER, "tokenizer.model")
 
@@ -190,7 +190,8 @@ def _loaded(
 
 def _check_vocabulary(tokenizer: Any, embeddings: int, name: str) -> None:
     """Padding may lie outside: it is a name that some tokenizers add, and no text renders to it."""
-    highest = max(token for text, token in tokenizer.get_vocab().items() if text != tokenizer.pad_token)
+    padding = tokenizer.pad_token
+    highest = max(token for text, token in tokenizer.get_vocab().items() if text != padding)
     if highest >= embeddings:
         raise ModelError(
             f"The tokenizer has ids up to {highest}, the model embeds {embeddings}.",

@@ -1,4 +1,4 @@
-"""Tokenizers that tokenizer.json says everything of, without transformers, whose import takes longer than an answer."""
+"""A tokenizer without transformers, whose import takes longer than an answer."""
 
 from __future__ import annotations
 
@@ -8,44 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from tokenizers import AddedToken, Tokenizer
 
-from outcrop.core.errors import ModelError
-from outcrop.models.folder import CHAT_TEMPLATE, CONFIG, TOKENIZER, TOKENIZER_CONFIG, ModelFolder
-
-TOKENIZER_LIKE = re.compile("token|vocab|merges|template|tekken")
-MOST_TOKENS = 100_000
-"""Above this transformers repairs the tokenizers of some models."""
 REMEMBERED_PIECES = 64
 REMEMBERED_CHARACTERS = range(200, 100_000)
 """Lengths of the pieces that are remembered: many prompts begin with the same long one."""
-
-
-class Names(BaseModel):
-    """A tokenizer_config.json that only names tokens: other fields change what the tokenizer does."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    tokenizer_class: Literal["TokenizersBackend", "PreTrainedTokenizerFast"]
-    bos_token: str | None = None
-    eos_token: str | None = None
-    unk_token: str | None = None
-    pad_token: str | None = None
-    extra_special_tokens: list[str] = []
-    clean_up_tokenization_spaces: Literal[False] = False
-    chat_template: str | None = None
-
-    # Texts do not depend on these.
-    backend: Any = None
-    is_local: Any = None
-    local_files_only: Any = None
-    model_max_length: Any = None
-
-    @property
-    def special_tokens(self) -> dict[str, str]:
-        """Those with a name, by it."""
-        return self.model_dump(include={"bos_token", "eos_token", "unk_token", "pad_token"}, exclude_none=True)
 
 
 class Encoded(NamedTuple):
@@ -151,37 +118,3 @@ def _marks_first(tokenizer: Tokenizer) -> bool:
     """Whether the beginning of a text is treated otherwise than that of a piece."""
     state = tokenizer.pre_tokenizer.__getstate__() if tokenizer.pre_tokenizer else b""
     return b'"prepend_scheme":"first"' in state
-
-
-def read_plain_tokenizer(folder: ModelFolder) -> PlainTokenizer | None:
-    """The tokenizer of a folder of the Llama family; None where transformers might make another one of its files."""
-    files = {path.name for path in folder.path.iterdir() if TOKENIZER_LIKE.search(path.name)}
-    if not {TOKENIZER, TOKENIZER_CONFIG} <= files <= {TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE}:
-        return None
-    try:
-        if folder.root.read(CONFIG).get("model_type") != "llama":
-            return None
-        names = Names.model_validate(folder.read(TOKENIZER_CONFIG))
-        template = names.chat_template
-        if CHAT_TEMPLATE in files:
-            template = (folder.path / CHAT_TEMPLATE).read_text(encoding="utf-8")
-        tokenizer = Tokenizer.from_file(str(folder.path / TOKENIZER))
-    except (ModelError, ValidationError):
-        return None
-    except Exception:  # noqa: BLE001  tokenizers raises it for a broken file, which transformers then tells of
-        return None
-    plain = PlainTokenizer(tokenizer, names.special_tokens, template)
-    return plain if _is_whole(plain, names) else None
-
-
-def _is_whole(tokenizer: PlainTokenizer, names: Names) -> bool:
-    """Whether there is nothing that transformers would add or change: every named token is there as it would add it."""
-    backend = tokenizer.backend_tokenizer
-    simple = {
-        token.content
-        for token in tokenizer.added_tokens_decoder.values()
-        if token.special and not (token.normalized or token.lstrip or token.rstrip or token.single_word)
-    }
-    if not {*names.special_tokens.values(), *names.extra_special_tokens} <= simple or len(tokenizer) > MOST_TOKENS:
-        return False
-    return backend.truncation is None and backend.padding is None and backend.post_processor is not None

@@ -30,9 +30,12 @@ transformers.utils.logging.set_verbosity_error()
 
 def read_tokenizer(folder: ModelFolder) -> Any:
     """The folder's own tokenizer. Raises ModelError."""
-    _check_tokenizer_file(folder)
-    with _reading("tokenizer", folder):
-        return AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+    try:
+        with _reading("tokenizer", folder):
+            return AutoTokenizer.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+    except ModelError:
+        _check_tokenizer_file(folder)
+        raise
 
 
 def read_config(folder: ModelFolder) -> Any:

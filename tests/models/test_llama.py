@@ -106,6 +106,7 @@ LEFT_OUT = dict.fromkeys(["rope_parameters", "head_dim", "mlp_bias", "attention_
         {},
         {"rope_theta": 500.0, "torch_dtype": "float32"},
         {"rope_theta": 500, "rope_scaling": STRETCHED},
+        {"rope_theta": 500, "rope_scaling": None, "is_llama_config": True, "rope_interleaved": False},
         {"rope_scaling": STRETCHED | {"rope_theta": 700.0}, "rope_theta": 500.0},
     ],
     ids=str,

@@ -28,11 +28,84 @@ PIECES = (
 TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=12)), max_size=8).map("".join)
 
 
-@pytest.fixture(scope="module", params=["tiny", *bundled_names()])
+MANY = 100_001
+"""More tokens than transformers leaves alone in other families."""
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> list[dict[str, Any]]:
+    """Change tokenizer.json, and return its added tokens."""
+    content = json.loads((folder / TOKENIZER).read_text())
+    change(content)
+    (folder / TOKENIZER).write_text(json.dumps(content))
+    added: list[dict[str, Any]] = content["added_tokens"]
+    return added
+
+
+def listed(tokens: list[dict[str, Any]]) -> dict[str, Any]:
+    """Added tokens as a tokenizer_config.json of transformers 4 lists them."""
+    return {str(token["id"]): {name: token[name] for name in token if name != "id"} for token in tokens}
+
+
+def as_llama3(folder: Path) -> Path:
+    """A folder whose tokenizer's files are those of Llama 3: many tokens, and all special ones listed."""
+
+    def grow(content: dict[str, Any]) -> None:
+        vocabulary = content["model"]["vocab"]
+        vocabulary |= {f"token{number}": number for number in range(max(vocabulary.values()) + 1, MANY)}
+        begin = {"id": "<s>", "ids": [1], "tokens": ["<s>"]}
+        parts = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+        content["post_processor"] = {
+            "type": "TemplateProcessing", "single": parts, "pair": parts, "special_tokens": {"<s>": begin},
+        }  # fmt: skip
+
+    edit(
+        folder / TOKENIZER_CONFIG, tokenizer_class="PreTrainedTokenizerFast", clean_up_tokenization_spaces=True,
+        added_tokens_decoder=listed(changed(folder, grow)), model_input_names=["input_ids", "attention_mask"],
+        extra_special_tokens=None,
+    )  # fmt: skip
+    (folder / "special_tokens_map.json").write_text('{"eos_token": "<pad>"}')
+    return folder
+
+
+def as_smollm(folder: Path, **fields: Any) -> Path:
+    """A folder whose tokenizer's files are those of SmolLM2: digits apart, and everything there twice."""
+
+    def split(content: dict[str, Any]) -> None:
+        digits = {"type": "Digits", "individual_digits": True}
+        content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, content["pre_tokenizer"]]}
+
+    tokens = changed(folder, split)
+    edit(
+        folder / TOKENIZER_CONFIG, tokenizer_class="GPT2Tokenizer", add_prefix_space=False, vocab_size=300,
+        added_tokens_decoder=listed(tokens), additional_special_tokens=["<s>", "<pad>"], extra_special_tokens=None,
+    )  # fmt: skip
+    edit(folder / TOKENIZER_CONFIG, **fields)
+    (folder / "vocab.json").write_text("{}")
+    (folder / "merges.txt").write_text("")
+    (folder / "special_tokens_map.json").write_text('{"eos_token": "<pad>"}')
+    return folder
+
+
+def as_saved(folder: Path) -> Path:
+    """A folder of SmolLM2's class as transformers 5 saves it: its added tokens are in tokenizer.json alone."""
+    load_tokenizer(find_model(str(as_smollm(folder)))).save_pretrained(folder)
+    for old in ("special_tokens_map.json", "vocab.json", "merges.txt"):
+        (folder / old).unlink(missing_ok=True)
+    return folder
+
+
+FORMS: dict[str, Callable[[Path], Path]] = {
+    "tiny": lambda folder: folder, "llama3": as_llama3, "smollm": as_smollm, "saved": as_saved,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[*FORMS, *bundled_names()])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A checked folder."""
-    tiny = request.param == "tiny"
-    name = str(write_model(tmp_path_factory.mktemp("tiny") / "model")) if tiny else f"bundled:{request.param}"
+    form = FORMS.get(request.param)
+    name = f"bundled:{request.param}"
+    if form is not None:
+        name = str(form(write_model(tmp_path_factory.mktemp(request.param) / "model")))
     return find_model(name)
 
 
@@ -177,6 +250,11 @@ def added(**fields: object) -> Callable[[Path], object]:
     return apply
 
 
+NEW = {
+    "id": 7, "content": "</s>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+    "special": True,
+}  # fmt: skip
+
 UNUSUAL = {
     "another class": tokenizer_config(tokenizer_class="LlamaTokenizer"),
     "no class": tokenizer_config(tokenizer_class=None),
@@ -190,6 +268,13 @@ UNUSUAL = {
     "another architecture": lambda folder: edit(folder / "config.json", model_type="mistral"),
     "texts that are cut": tokenizer(lambda made: made.enable_truncation(3)),
     "texts that are padded": tokenizer(lambda made: made.enable_padding(length=5)),
+    "names that the class has by itself": lambda folder: as_smollm(folder, unk_token=None),
+    "a space in front of all": lambda folder: as_smollm(folder, add_prefix_space=True),
+    "tokens of another id": lambda folder: as_smollm(folder, added_tokens_decoder=listed([NEW])),
+    "tokens of another kind": lambda folder: as_smollm(folder, added_tokens_decoder=listed([NEW | {"lstrip": True}])),
+    "tokens of another place": lambda folder: edit(
+        as_llama3(folder) / TOKENIZER_CONFIG, added_tokens_decoder=listed([NEW])
+    ),
     "special tokens that take their space": added(rstrip=True),
     "special tokens that are not special": added(special=False),
 }
@@ -214,3 +299,12 @@ def test_a_template_in_a_file_goes_before_that_of_the_configuration(tmp_path: Pa
         assert isinstance(plain, PlainTokenizer)
         assert plain.chat_template == load_tokenizer(model).chat_template == expected
         (folder / CHAT_TEMPLATE).write_text(CHATML)
+
+
+def test_files_are_read_once_as_long_as_they_are_the_same(tmp_path: Path) -> None:
+    model = find_model(str(as_smollm(write_model(tmp_path / "model"))))
+    first = open_tokenizer(model)
+    assert open_tokenizer(model) is first
+    edit(model.path / TOKENIZER_CONFIG, chat_template=CHATML)
+    again = open_tokenizer(model)
+    assert (first.chat_template, again.chat_template) == (None, CHATML)
