@@ -133,7 +133,8 @@ def pull(lever: Lever, teacher: LoadedModel, parts: Split, scratch: Path) -> dic
     if lever.recovers:
         changed, minutes = recovered(changed, teacher, parts, scratch)
         right["recovered"] = right_of(changed, rows)
-    timings = race({"teacher": teacher, "changed": changed}, parts.test[:RACED], longest_label(teacher, labels), ignore)
+    models = {"teacher": teacher, "changed": changed}
+    timings = race(models, parts.test, longest_label(teacher, labels), ignore, alone=RACED)
     latency, throughput = faster(timings["teacher"], timings["changed"], seed=SEED)
     best = right["recovered" if "recovered" in right else "as it is"]
     lost = non_inferiority(right["teacher"], best, 0.02, seed=SEED)

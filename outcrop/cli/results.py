@@ -61,7 +61,8 @@ def evaluation(result: EvaluationResult) -> Group:
 def _tried(candidate: Candidate) -> dict[str, Any]:
     """What of a candidate fits beside the others on a terminal; JSON and report have all of it."""
     return {
-        "name": candidate.name, "faster": f"{candidate.faster:.1f}×", "throughput": f"{candidate.throughput:.1f}×",
+        "name": f"{candidate.name}, timed in int8" if candidate.int8 else candidate.name,
+        "faster": f"{candidate.faster:.1f}×", "throughput": f"{candidate.throughput:.1f}×",
         "quality": candidate.quality and candidate.quality.value, "what became of it": candidate.fate,
     }  # fmt: skip
 

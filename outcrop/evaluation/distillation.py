@@ -12,8 +12,8 @@ from outcrop.evaluation.cost import Cost
 
 @dataclass(frozen=True)
 class Speed(JsonReady):
-    """A model on some prompts. p50_ms: of one prompt at a time; rows_per_s: of many at once; parameters; megabytes of
-    its weights as computed with."""
+    """A model on some prompts. p50_ms: of one prompt at a time; rows_per_s: of many at once, by `outcrop batch`;
+    parameters; megabytes of its weights as computed with."""
 
     p50_ms: float
     rows_per_s: float
@@ -22,9 +22,28 @@ class Speed(JsonReady):
 
 
 @dataclass(frozen=True)
+class Timed(JsonReady):
+    """What speeds were measured on: prompts one at a time, and prompts answered together, so many times."""
+
+    alone: int
+    together: int
+    rounds: int
+
+    @property
+    def sentence(self) -> str:
+        """How that was done."""
+        return (
+            f"one prompt at a time: the median of {self.alone:,}; throughput: `outcrop batch` on {self.together:,} "
+            f"prompts in fp32, from file to file, the median of {self.rounds:,} times; in turns, the models loaded, "
+            "nothing else known before"
+        )
+
+
+@dataclass(frozen=True)
 class Candidate(JsonReady):
     """A student that was tried. faster, throughput: times the teacher's, as measured before training.
 
+    int8: its weights were in int8 when it was timed, as it is faster so and may be served so;
     quality: on the validation rows after the longest training it had, `steps`; fate: what became of it, in words.
     """
 
@@ -36,6 +55,7 @@ class Candidate(JsonReady):
     steps: int
     fate: str
     on_front: bool = False
+    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +167,8 @@ class DistillationFacts(JsonReady):
     divergence: from the teacher in nats per token on held-out rows, before and after; None by sequences alone, where
     that of the loss on the teacher's answers; over_network: the teacher's times hold its network, too;
     cost: None in facts that were written before costs were told; cascade: where proof and speeds are those of the
-    student with its teacher behind it; int8: where weights in int8 were tried.
+    student with its teacher behind it; int8: where weights in int8 were tried; timed: how speeds were measured, None in
+    facts that were written before it was told.
     """
 
     target: Target
@@ -168,6 +189,7 @@ class DistillationFacts(JsonReady):
     cost: Cost | None = None
     cascade: CascadeFacts | None = None
     int8: Int8Facts | None = None
+    timed: Timed | None = None
 
     @property
     def target_met(self) -> bool:
@@ -213,6 +235,14 @@ class DistillationFacts(JsonReady):
     def int8_facts(self) -> list[tuple[str, str]]:
         """What a report says of weights in int8."""
         return [("Weights in int8", self.int8.sentence)] if self.int8 else []
+
+    @property
+    def timed_facts(self) -> list[tuple[str, str]]:
+        """What a report says of how speeds were measured."""
+        if self.timed is None:
+            return []
+        remote = "; the teacher's are those of its answers over the network" if self.over_network else ""
+        return [("Speeds", f"{self.timed.sentence}{remote}")]
 
     @property
     def _named(self) -> str:

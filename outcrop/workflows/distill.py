@@ -30,7 +30,7 @@ from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.cascading import Behind, Cascade, check_cascade, save_cascade
 from outcrop.workflows.distillation_columns import Columns
 from outcrop.workflows.distillation_report import Bill, check_answers, check_metric, decided_by, prove
-from outcrop.workflows.distillation_request import AUTO, LABELS, Asked, Models
+from outcrop.workflows.distillation_request import AUTO, LABEL_MASS, LABELS, Asked, Models
 from outcrop.workflows.lessons import Lessons, card_of, check_choosing, gather_lessons, usable
 from outcrop.workflows.measure import TestRows
 from outcrop.workflows.quantising import NEVER, Int8, Tried
@@ -49,8 +49,6 @@ TEACHER_ROWS = "teacher.jsonl"
 """The teacher's answers as a data set, in the target."""
 LONGEST_ANSWER = 256
 """Tokens of an open answer of the teacher, where the rows have none to go by."""
-LABEL_MASS = 0.99
-"""Share of the labels' likelihood that is weighed label by label for students with a token for each."""
 PROBED_ROWS = 50
 """Rows on which tokenizers are compared."""
 

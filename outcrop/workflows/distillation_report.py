@@ -21,7 +21,7 @@ from outcrop.data.records import Record, answer_text
 from outcrop.evaluation.assessment import assess
 from outcrop.evaluation.comparison import Answered
 from outcrop.evaluation.cost import Cost, RunningCost, reckon
-from outcrop.evaluation.distillation import Candidate, CascadeFacts, DistillationFacts, Proof, Speed, Target
+from outcrop.evaluation.distillation import Candidate, CascadeFacts, DistillationFacts, Proof, Speed, Target, Timed
 from outcrop.evaluation.loss import measured_loss
 from outcrop.evaluation.metrics.catalog import METRICS, default_metrics
 from outcrop.evaluation.metrics.metric import Example
@@ -29,8 +29,10 @@ from outcrop.evaluation.report import ReportContent
 from outcrop.evaluation.results import EvaluationResult
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.workflows.bulk import spread
 from outcrop.workflows.cascading import Behind
 from outcrop.workflows.distillation_columns import TEACHER, Columns, columns_of
+from outcrop.workflows.distillation_request import LABEL_MASS
 from outcrop.workflows.evaluate import now, reproduction, write_evaluation
 from outcrop.workflows.fine_tune import curves
 from outcrop.workflows.measure import TestRows, account, longest_answer, measure
@@ -85,7 +87,7 @@ def prove(
         teacher_calls=columns.teacher.asked, teacher_calls_cached=columns.teacher.cached,
         over_network=isinstance(columns.teacher, RemoteTeacher),
         cost=_cost(columns, result, rows, speeds.medians, bill), cascade=_share(columns.behind, student, rows),
-        int8=columns.int8.facts,
+        int8=columns.int8.facts, timed=speeds.timed,
     )  # fmt: skip
     if not facts.learnt:
         listener({"event": "warning", "code": "nothing-learnt", "message": facts.verdict})
@@ -110,6 +112,7 @@ class _Speeds(NamedTuple):
     latency: Estimate
     throughput: Estimate
     medians: dict[str, Speed]
+    timed: Timed
 
 
 def _raced(columns: Columns, rows: TestRows, seed: int, listener: Listener) -> _Speeds:
@@ -117,18 +120,20 @@ def _raced(columns: Columns, rows: TestRows, seed: int, listener: Listener) -> _
     student, made = columns.load_made(), columns.made
     # What a cascade's teacher answers comes last: with few prompts its small batch would be most of the time.
     count = RACED_PROMPTS if columns.behind is None else RACED_IN_CASCADE
-    records = rows.records[:count]
     tokens = max(columns.longest, longest_answer(student, rows))  # a label may be one token, but not its teacher's
     if isinstance(columns.teacher, RemoteTeacher):
-        own = race({made: student}, records, tokens, listener)[made]
+        own = race({made: student}, rows.records, tokens, listener, alone=count)[made]
+        records = spread(rows.records, count)
         theirs = columns.teacher.speed(records, columns.longest)
         ms = np.array([1000 * reply.seconds for reply in columns.teacher.replies(records, columns.longest)])
         ratio = own.speed.rows_per_s / theirs.rows_per_s
         throughput = Estimate(ratio, None, None, len(records), "no interval: the teacher's rate is its latency's")
-        return _Speeds(ratio_of_medians(ms, own.ms, seed=seed), throughput, {TEACHER: theirs, made: own.speed})
-    timings = race({TEACHER: load_model(columns.teacher.name), made: student}, records, tokens, listener)
+        medians = {TEACHER: theirs, made: own.speed}
+        return _Speeds(ratio_of_medians(ms, own.ms, seed=seed), throughput, medians, own.timed)
+    models = {TEACHER: load_model(columns.teacher.name), made: student}
+    timings = race(models, rows.records, tokens, listener, alone=count)
     found = faster(timings[TEACHER], timings[made], seed=seed)
-    return _Speeds(*found, {name: timing.speed for name, timing in timings.items()})
+    return _Speeds(*found, {name: timing.speed for name, timing in timings.items()}, timings[made].timed)
 
 
 def _cost(columns: Columns, result: EvaluationResult, rows: TestRows, speeds: dict[str, Speed], bill: Bill) -> Cost:
@@ -197,11 +202,13 @@ def _method(objective: DistillationSpec | None, student: Student, why: str) -> s
     assert objective.gold_share is not None, "the spec is resolved before training"
     share = f"{1 - objective.gold_share:.0%} {objective.divergence.replace('_', ' ')} to the teacher's distribution"
     kept = (
-        f"{objective.kept_tokens} draws" if objective.signal == "sampled" else f"up to {objective.kept_tokens} tokens"
-    )
+        f"{objective.kept_tokens} draws kept" if objective.signal == "sampled"
+        else f"up to {objective.kept_tokens} tokens kept"
+    )  # fmt: skip
     if student.label_ids is not None:
-        share, kept = f"{share} over the labels", f"all {len(student.label_ids):,}"
-    found = f"by distributions: {share} ({kept} kept, temperature {objective.temperature:g}), the rest cross-entropy"
+        share = f"{share} over all {len(student.label_ids):,} labels"
+        kept = f"those with {LABEL_MASS:.0%} of the likelihood weighed exactly, the others estimated"
+    found = f"by distributions: {share} ({kept}, temperature {objective.temperature:g}), the rest cross-entropy"
     if not objective.on_policy_share:
         return found
     return f"{found}; {objective.on_policy_share:.0%} of the answers are the student's own"

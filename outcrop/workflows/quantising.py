@@ -97,7 +97,7 @@ class Int8:
             name: measured_loss(metric, theirs, examples, self.target.within, seed=self.seed).loss
             for name, examples in answered.items()
         }
-        timings = race(models, records[:RACED_PROMPTS], self.longest, self.listener)
+        timings = race(models, records, self.longest, self.listener, alone=RACED_PROMPTS)
         latency, throughput = faster(timings[FLOATS], timings[INT8], seed=self.seed)
         bytes_of = {name: (folder / WEIGHTS).stat().st_size / 1e6 for name, folder in ((FLOATS, place), (INT8, trial))}
         kept, why = self._decided(lost, latency, throughput)

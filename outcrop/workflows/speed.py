@@ -14,22 +14,29 @@ from outcrop.core.events import Listener
 from outcrop.core.results import Estimate
 from outcrop.core.statistics import ratio_of_medians
 from outcrop.data.records import Record
-from outcrop.evaluation.distillation import Speed
+from outcrop.evaluation.distillation import Speed, Timed
+from outcrop.generation.batch import BATCH_TOKENS
 from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.scheduling import Capacity
 from outcrop.models.int8 import held_bytes
 from outcrop.models.loading import LoadedModel
+from outcrop.workflows.bulk import Bulk, spread
 
 BULK_ROUNDS = 5
-"""Times that all prompts are answered at once, by each model in turn."""
+"""Times that many prompts are answered at once, by each model in turn."""
+BULK_S = 3.5
+"""Seconds that the slowest model may take for each of them, which decides how many prompts there are."""
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Of one model: ms [prompts], one at a time, and rows_per_s [rounds], all at once; megabytes of its weights."""
+    """Of one model: ms [prompts], one at a time, and rows_per_s [rounds], `together` at once; megabytes of its
+    weights."""
 
     ms: NDArray[np.float64]
     rows_per_s: NDArray[np.float64]
+    together: int
     parameters: int
     megabytes: float
 
@@ -38,31 +45,46 @@ class Timings:
         """The medians."""
         return Speed(float(np.median(self.ms)), float(np.median(self.rows_per_s)), self.parameters, self.megabytes)
 
+    @property
+    def timed(self) -> Timed:
+        """On how much."""
+        return Timed(len(self.ms), self.together, len(self.rows_per_s))
+
 
 def race(
     models: Mapping[str, LoadedModel], records: Sequence[Record], tokens: int, listener: Listener, *,
-    stops: bool = True, rounds: int = BULK_ROUNDS,
+    alone: int, stops: bool = True, rounds: int = BULK_ROUNDS, seconds: float = BULK_S,
 ) -> dict[str, Timings]:  # fmt: skip
-    """Time every model on the records' prompts, greedy, in turns, after one round that is not counted.
+    """Time every model, greedy, in turns: on `alone` of the records' prompts one at a time, and as `outcrop batch`
+    answers at least as many at once, more where the slowest takes no longer than `seconds` for them.
 
-    tokens: of an answer at most; without `stops` exactly so many, which weights that were not trained need to be
-    comparable. What was computed for a prompt before is forgotten, as no user's first request would find it.
+    tokens: of an answer at most; without `stops` exactly so many one at a time and as many as the records' own at once,
+    which weights that were not trained need to be comparable. What was computed for a prompt before is forgotten, as no
+    user's first request would find it.
     """
-    engines = {name: engine_of(loaded) for name, loaded in models.items()}
-    asked = {name: [_request(loaded, record, tokens, stops) for record in records] for name, loaded in models.items()}
+    engines = {name: engine_of(loaded, Capacity(batch_tokens=BATCH_TOKENS)) for name, loaded in models.items()}
+    single = spread(records, alone)
+    asked = {name: [_request(loaded, record, tokens, stops) for record in single] for name, loaded in models.items()}
     ms: dict[str, list[float]] = {name: [] for name in models}
-    rates: dict[str, list[float]] = {name: [] for name in models}
     for name, engine in engines.items():
-        _seconds(engine, asked[name])
-    for number in range(len(records)):
+        _seconds(engine, asked[name][0])
+    for number in range(len(single)):
         for name, engine in engines.items():
-            ms[name].append(1000 * _seconds(engine, asked[name][number : number + 1]))
-        listener({"event": "progress", "title": "Timing", "done": number + 1, "total": len(records)})
-    for _ in range(rounds):
-        for name, engine in engines.items():
-            rates[name].append(len(records) / _seconds(engine, asked[name]))
+            ms[name].append(1000 * _seconds(engine, asked[name][number]))
+        listener({"event": "progress", "title": "Timing", "done": number + 1, "total": len(single)})
+
+    def bulks(some: Sequence[Record]) -> dict[str, Bulk]:
+        return {name: Bulk(models[name], engine, some, tokens, stops=stops) for name, engine in engines.items()}
+
+    slowest = min(bulk.rate() for bulk in bulks(single).values())
+    many = bulks(spread(records, max(len(single), int(slowest * seconds))))
+    rates: dict[str, list[float]] = {name: [] for name in models}
+    for number in range(rounds):
+        for name, bulk in many.items():
+            rates[name].append(bulk.rate())
+        listener({"event": "progress", "title": "Timing many at once", "done": number + 1, "total": rounds})
     return {
-        name: Timings(np.array(ms[name]), np.array(rates[name]), loaded.parameters, _megabytes(loaded))
+        name: Timings(np.array(ms[name]), np.array(rates[name]), many[name].rows, loaded.parameters, _megabytes(loaded))
         for name, loaded in models.items()
     }
 
@@ -80,10 +102,10 @@ def faster(teacher: Timings, student: Timings, *, seed: int = 0) -> tuple[Estima
     )
 
 
-def _seconds(engine: EmbeddedEngine, requests: Sequence[CompletionRequest]) -> float:
+def _seconds(engine: EmbeddedEngine, request: CompletionRequest) -> float:
     engine.forget_prompts()
     start = time.perf_counter()
-    engine.complete(requests)
+    engine.complete([request])
     return time.perf_counter() - start
 
 

@@ -25,7 +25,7 @@ from outcrop.workflows.student_training import Course, quietly, train_student
 from outcrop.workflows.students import Student
 from outcrop.workflows.teachers import RemoteTeacher, Teacher
 
-TIMED_PROMPTS, TIMED_ROUNDS = 12, 3
+TIMED_PROMPTS, TIMED_ROUNDS, TIMED_S = 12, 3, 1.5
 NEAR_THE_BAR, TIMED_AGAIN = 0.15, 2
 """Where a speed-up is off the target by no more than this share of it, the medians of two timings more decide: one may
 be off by as much."""
@@ -69,7 +69,7 @@ class Search:
         tokens: of a usual answer; longest: of the longest, as a remote teacher was asked.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        candidates = self._timed(students, teacher, prompts[:TIMED_PROMPTS], tokens, longest)
+        candidates = self._timed(students, teacher, prompts, tokens, longest)
         by_name = {student.name: student for student in students}
         chosen = [by_name[name] for name in self._tried(candidates)]
         for number, share in enumerate(RUNGS):
@@ -107,12 +107,14 @@ class Search:
                 write_json(kept, known)
         candidates = {}
         for student in students:
-            base, own = (Speed.from_dict(known[student.name][name]) for name in (TEACHER, STUDENT))
-            candidates[student.name] = Candidate(student.name, own, *_ratios(base, own), None, 0, "")
+            speeds = {name: Speed.from_dict(values) for name, values in known[student.name].items()}
+            way = _served(speeds)
+            ratios = _ratios(speeds[TEACHER], speeds[way])
+            candidates[student.name] = Candidate(student.name, speeds[way], *ratios, None, 0, "", int8=way == INT8)
         return candidates
 
     def _is_near(self, speeds: Mapping[str, Speed]) -> bool:
-        slower = min(_ratios(speeds[TEACHER], speeds[STUDENT]))
+        slower = min(_ratios(speeds[TEACHER], speeds[_served(speeds)]))
         return abs(slower / self.target.faster - 1) <= NEAR_THE_BAR
 
     def _against(
@@ -122,14 +124,11 @@ class Search:
         if self.int8:
             models[INT8] = student.make()
             turn_to_int8(models[INT8].model)
-        timings = race(models, prompts, tokens, self.listener, stops=False, rounds=TIMED_ROUNDS)
+        timings = race(models, prompts, tokens, self.listener, alone=TIMED_PROMPTS, stops=False, rounds=TIMED_ROUNDS,
+                       seconds=TIMED_S)  # fmt: skip
         measured = {name: timing.speed for name, timing in timings.items()}
-        if self.int8:
-            whole = measured.pop(INT8)
-            faster = min(_ratios(measured[STUDENT], whole)) > 1
-            measured[STUDENT] = whole if faster else measured[STUDENT]
         if isinstance(teacher, RemoteTeacher):
-            measured[TEACHER] = teacher.speed(prompts, longest)
+            measured[TEACHER] = teacher.speed(prompts[:TIMED_PROMPTS], longest)  # the first ones were asked before
         return measured
 
     def _tried(self, candidates: dict[str, Candidate]) -> list[str]:
@@ -166,6 +165,11 @@ class Search:
         self.losses[student.name] = values["loss"]
         quality = Estimate(**values["quality"])
         candidates[student.name] = replace(candidates[student.name], quality=quality, steps=steps)
+
+
+def _served(speeds: Mapping[str, Speed]) -> str:
+    """The faster way to serve a student: int8 where it was timed and is faster in both."""
+    return INT8 if INT8 in speeds and min(_ratios(speeds[STUDENT], speeds[INT8])) > 1 else STUDENT
 
 
 def _ratios(teacher: Speed, student: Speed) -> tuple[float, float]:

@@ -61,7 +61,8 @@ def test_what_is_nested_in_a_table_stays() -> None:
 def test_the_table_of_candidates_fits_a_terminal() -> None:
     name = "depth 50 %, neurons 50 %, heads 50 %, channels 50 %, vocabulary 1,234"
     fate = "left behind after 15% of a training"
-    tried = Candidate(name, Speed(1.0, 2.0, 3, 4.0), 8.04, 7.0, Estimate(0.8123, 0.7, 0.9, 9, "Wilson"), 9, fate)
+    quality = Estimate(0.8123, 0.7, 0.9, 9, "Wilson")
+    tried = Candidate(name, Speed(1.0, 2.0, 3, 4.0), 8.04, 7.0, quality, 9, fate, int8=True)
     proof = Proof("accuracy", 0.0, 0.0, True, 9, None, "Tango score", tried.quality)  # type: ignore[arg-type]
     facts = DistillationFacts(
         Target(2, 5), "by sequences", "big", name, (tried,), proof, proof.agreement, proof.agreement, {}, (1.0, 0.1),
@@ -82,6 +83,7 @@ def test_the_table_of_candidates_fits_a_terminal() -> None:
     assert lines[start + 1].split() == ["name", "faster", "throughput", "quality", "what", "became", "of", "it"]
     assert lines[start + 2].split()[:4] == ["depth", "50", "%,", "neurons"]
     assert "8.0×    7.0×         0.8123  left behind after 15%" in lines[start + 2]
+    assert "timed in int8" in " ".join(line.strip() for line in lines[start + 2 :])
 
 
 def test_long_tables_and_lists_say_what_is_left_out() -> None:

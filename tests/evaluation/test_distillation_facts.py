@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from outcrop.core.results import Estimate
-from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Speed, Target, pareto_front
+from outcrop.evaluation.distillation import Candidate, DistillationFacts, Proof, Speed, Target, Timed, pareto_front
 from outcrop.evaluation.pareto import pareto_figure
 
 SPEED = Speed(10.0, 50.0, 1_000_000, 4.0)
@@ -20,12 +20,12 @@ def facts(
 ) -> DistillationFacts:
     proof = Proof("accuracy", loss, bound, bound < 0.02, 500, needed, "Tango score", estimate(0.9))
     candidates = (
-        Candidate("small", SPEED, 8.0, 7.0, estimate(0.8), 100, "trained wholly", True),
+        Candidate("small", SPEED, 8.0, 7.0, estimate(0.8), 100, "trained wholly", True, int8=True),
         Candidate("slow", SPEED, 1.5, 1.2, None, 0, "slower than 5×"),
     )
     return DistillationFacts(
         Target(2, 5), "by distributions", "big", "small", candidates, proof, estimate(times), estimate(times + 1),
-        {"teacher": SPEED}, (1.0, 0.1 if learnt else 1.0), learnt, "forward kl", 10, 0,
+        {"teacher": SPEED}, (1.0, 0.1 if learnt else 1.0), learnt, "forward kl", 10, 0, timed=Timed(40, 300, 5),
     )  # fmt: skip
 
 
@@ -52,6 +52,14 @@ def test_a_distillation_that_did_nothing_is_said() -> None:
 
 def test_a_remote_teacher_is_never_called_slow_without_its_network() -> None:
     assert "network included" in replace(facts(0.001, 0.015, 6.0), over_network=True).verdict
+
+
+def test_what_speeds_were_measured_on_is_said() -> None:
+    [(_, said)] = facts(0.001, 0.015, 6.0).timed_facts
+    assert "`outcrop batch` on 300 prompts" in said
+    [(_, said)] = replace(facts(0.001, 0.015, 6.0), over_network=True).timed_facts
+    assert "over the network" in said
+    assert replace(facts(0, 0, 1), timed=None).timed_facts == []
 
 
 def test_facts_come_back_from_json() -> None:

@@ -94,6 +94,9 @@ def test_a_request_is_one_prefill(made: tuple[str, DistillResult]) -> None:
 def test_every_verb_takes_it(made: tuple[str, DistillResult], tmp_path: Path) -> None:
     place, result = made
     assert "one token per label" in result.student
+    assert "over all 3 labels (those with 99% of the likelihood weighed exactly, the others est" in result.facts.method
+    assert result.facts.timed is not None
+    assert result.facts.timed.sentence in (Path(place) / "report.html").read_text()
     assert result.facts.learnt
     assert result.facts.proof.metric == "accuracy"
     assert outcrop.generate(place, "17 return the money 4").text in LABELS

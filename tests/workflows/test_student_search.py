@@ -63,14 +63,15 @@ def test_the_faster_way_to_serve_a_student_counts(
     speeds = {TEACHER: (50.0, 4.0), STUDENT: (10.0, 20.0), INT8: whole}
 
     def raced(models: dict[str, Any], *_: Any, **__: Any) -> dict[str, Timings]:
-        return {name: Timings(np.array([speeds[name][0]]), np.array([speeds[name][1]]), 1, 4.0) for name in models}
+        return {name: Timings(np.array([speeds[name][0]]), np.array([speeds[name][1]]), 9, 1, 4.0) for name in models}
 
     monkeypatch.setattr(student_search, "race", raced)
     loaded = LoadedModel(None, tiny_model(), None, None)  # type: ignore[arg-type]
     student, teacher = Student("small", lambda: loaded, None, "big"), LocalTeacherLike(loaded)
     search = Search(Target(2, 5), Course([], [], [], None, {}), TrainingSpec(), {}, None, tmp_path, ignore, int8=True)
-    found = search.find([student], teacher, [], 1, 1).candidates[0].speed  # type: ignore[arg-type]
-    assert (found.p50_ms, found.rows_per_s) == taken
+    found = search.find([student], teacher, [], 1, 1).candidates[0]  # type: ignore[arg-type]
+    assert (found.speed.p50_ms, found.speed.rows_per_s) == taken
+    assert found.int8 is (taken == whole)
 
 
 class LocalTeacherLike(NamedTuple):

@@ -6,7 +6,7 @@ What a step has done is in the file of the job (store/batch_work.py), so that a 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,6 @@ from outcrop.generation.batch.requests import (
     request_from,
 )
 from outcrop.generation.batch.rows import BatchRow, InputFile, OpenFile, Reading, open_file
-from outcrop.generation.batch.runners import Answering
 from outcrop.generation.batch.running import Answered, Pending
 from outcrop.generation.batch.writing import OutputFiles
 from outcrop.generation.lookup import lookup_entry
@@ -37,6 +36,7 @@ from outcrop.store.lookups import LookupEntry
 RENDERED_AT_ONCE, RECALLED_AT_ONCE = 256, 1000
 TOLD_EVERY_S = 1.0
 T = TypeVar("T")
+Answers = Callable[[Iterator[Pending]], Iterator[list[Answered]]]
 
 
 @dataclass
@@ -92,6 +92,13 @@ class BatchJob:
     cache: PredictionCache
     listener: Listener
 
+    def run(self, answers: Answers, folder: Path, *, publishing: bool = False) -> Output:
+        """All of it, from the files to those in `folder`. Raises as its steps do."""
+        self.render()
+        self.recall()
+        self.answer(answers)
+        return self.write(folder, publishing=publishing)
+
     def render(self) -> None:
         """Read and render every row once. Raises DataError for a file that cannot be read to its end."""
         if self.work.rendered:
@@ -114,14 +121,14 @@ class BatchJob:
             found = self.cache.find(keys)
             self.work.answer([WorkAnswer(key, text, "recalled") for key, text in found.items()])
 
-    def answer(self, answering: Answering) -> None:
+    def answer(self, answers: Answers) -> None:
         """Compute what is not answered yet; each answer is kept before the next step."""
         keys = self.work.unanswered()
         if not keys:
             return
         meter = _Meter(self, len(keys))
         lasting: set[bytes] = set()
-        for answered in answering(self._pending(keys, lasting)):
+        for answered in answers(self._pending(keys, lasting)):
             texts = {key: answer_text(outcome) for key, outcome in answered}
             refused = {key for key, outcome in answered if isinstance(outcome, Refusal)}
             self.work.answer(
