@@ -1,11 +1,14 @@
-"""One student distilled beside TRL's GKDTrainer: same teacher, rows, steps and rate, forward KL on given answers.
+"""One student distilled beside TRL's GKDTrainer: same teacher, rows, batches' size, steps, rate and dtype.
 
     python benchmarks/distillation/beside_trl.py --teacher MODEL --data labelled.jsonl --trl-python ENV/bin/python
-                                                 [--rows 320] [--epochs 2] [--map …] [--template …] [--to FILE]
+                                                 [--rows 320] [--epochs 2] [--on-policy] [--bf16] [--map …]
+                                                 [--template …] [--to FILE]
 
-Rows become conversations, which is what TRL takes. Our total holds the teacher's one pass; TRL's teacher runs at every
-step. Both students are scored by us on held-out rows: exact match by greedy decoding, and the divergence from the
-teacher.
+Forward KL on given answers (TRL: lmbda 0, beta 0); --on-policy: reverse KL on answers that the student draws at every
+step (lmbda 1, beta 1). Rows become conversations, which is what TRL takes. Our total holds the teacher's one pass;
+TRL's teacher runs at every step. We go before and after TRL on the same core, so that a machine that drifts shows, and
+both times count. Both students are scored by us on held-out rows: exact match by greedy decoding, and the forward
+divergence from the teacher. --bf16: TRL's steps in bf16 (autocast), to see whether that is its better way.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -38,6 +41,7 @@ from outcrop.training.schedules import learning_rate
 from outcrop.training.scoring import score_rows, summarise
 from outcrop.training.trunk import Trunk
 from outcrop.workflows.evaluate import reproduction
+from outcrop.workflows.on_policy import OwnAnswers
 from outcrop.workflows.records import Source, read_rows
 from outcrop.workflows.resolving import parse_settings
 from outcrop.workflows.students import Student, examples_of
@@ -46,7 +50,7 @@ from outcrop.workflows.teaching import explained
 
 HERE = Path(__file__).parent
 OBJECTIVE = DistillationSpec(gold_share=0.0)
-HELD_OUT = 100
+ON_POLICY = DistillationSpec(gold_share=0.0, on_policy_share=1.0)
 
 
 def main() -> None:
@@ -59,6 +63,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--held-out", type=int, default=100)
+    parser.add_argument("--on-policy", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--to", type=Path, default=HERE / "results" / "beside-trl.json")
     options = parser.parse_args()
     torch.set_num_threads(settings.threads())
@@ -75,27 +82,35 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Both sides, one after the other, and the scores of their students."""
     teacher = load_model(options.teacher)
     records = read_rows(Source((options.data,), options.columns, options.template), ignore).records
+    records = records[:: max(1, len(records) // (options.rows + options.held_out))]
     talks = [Conversation((Message("user", prompt_text(r)), Message("assistant", answer_text(r)))) for r in records]
-    train, held = talks[: options.rows], talks[options.rows : options.rows + HELD_OUT]
+    train, held = talks[: options.rows], talks[options.rows : options.rows + options.held_out]
     student = cut_in_half(teacher, train, scratch / "student")
     warm_up = max(1, options.epochs * len(train) // options.batch_size // 20)
     told = {
         "epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": options.learning_rate,
         "warmup_steps": warm_up,
     }  # fmt: skip
-    seconds, pass_seconds, engine = ours(teacher, student, train, told, scratch)
-    theirs = theirs_in_their_environment(options, train, told, scratch)
+    longest = max(len(teacher.renderer.answer(talk, answer_text(talk))) for talk in train)
+    way = {"on_policy": options.on_policy, "longest": longest, "bf16": options.bf16}
+    before = ours(teacher, student, train, told, longest, scratch / "before", on_policy=options.on_policy)
+    theirs = theirs_in_their_environment(options, train, told | way, scratch)
+    after = ours(teacher, student, train, told, longest, scratch / "after", on_policy=options.on_policy)
     held_lessons = explained(LocalTeacher(teacher, TeacherCache(scratch / "held.db"), ignore), teacher.renderer, held,
                              OBJECTIVE, 0)  # fmt: skip
     examples = examples_of(student, student.make(), held_lessons)
-    result: dict[str, Any] = {"teacher": options.teacher, "rows": len(train), "held_out": len(held), **told}
-    for name, trunk, taken, before in (
-        ("outcrop", engine.trunk, seconds, pass_seconds),
+    result: dict[str, Any] = {
+        "teacher": Path(options.teacher).name, "rows": len(train), "held_out": len(held), **told, **way,
+        "our_seconds_before_and_after": [each.teacher_pass + sum(each.steps) for each in (before, after)],
+    }  # fmt: skip
+    for name, trunk, taken, alone in (
+        ("outcrop", after.engine.trunk, before.steps + after.steps, before.teacher_pass + after.teacher_pass),
         ("trl", Trunk(load_model(str(scratch / "theirs")).model), theirs["seconds"], 0.0),
     ):
-        score = summarise(score_rows(trunk, examples, 4096))
+        score, times = summarise(score_rows(trunk, examples, 4096)), 2 if name == "outcrop" else 1
         result[name] = {
-            "step_ms": 1000 * median(taken), "teacher_pass_seconds": before, "total_seconds": before + sum(taken),
+            "step_ms": 1000 * median(taken), "teacher_pass_seconds": alone / times,
+            "total_seconds": (alone + sum(taken)) / times,
             "exact_match": score.exact_match, "loss": score.loss,
             "divergence": mean_divergence(trunk, examples, OBJECTIVE, 4096),
         }  # fmt: skip
@@ -116,18 +131,31 @@ def cut_in_half(teacher: LoadedModel, train: list[Conversation], folder: Path) -
     return Student("half", lambda: load_model(str(folder)), range(len(teacher.tokenizer)), str(folder))
 
 
+class Ours(NamedTuple):
+    """Seconds of each step, seconds of the teacher's pass before the first, and the trained engine."""
+
+    steps: list[float]
+    teacher_pass: float
+    engine: TrainingEngine
+
+
 def ours(
-    teacher: LoadedModel, student: Student, train: list[Conversation], told: dict[str, Any], scratch: Path
-) -> tuple[list[float], float, TrainingEngine]:
-    """Seconds of each step, seconds of the teacher's pass, and the trained engine."""
+    teacher: LoadedModel, student: Student, train: list[Conversation], told: dict[str, Any], longest: int,
+    scratch: Path, *, on_policy: bool,
+) -> Ours:  # fmt: skip
+    """A whole training; on-policy the teacher has no pass before it."""
+    objective = ON_POLICY if on_policy else OBJECTIVE
     start = time.perf_counter()
     master = LocalTeacher(teacher, TeacherCache(scratch / "teachers.db"), ignore)
-    lessons = explained(master, teacher.renderer, train, OBJECTIVE, 0)
+    lessons = explained(master, teacher.renderer, train, None if on_policy else objective, 0)
     master.close()
     loaded = student.make()
     examples = examples_of(student, loaded, lessons)
     before = time.perf_counter() - start
-    engine = TrainingEngine(loaded.model, parse_settings(told), torch.float32, Distillation(OBJECTIVE))
+    engine = TrainingEngine(loaded.model, parse_settings(told), torch.float32, Distillation(objective))
+    own = OwnAnswers(
+        student, student.make(), engine, Trunk(teacher.model), train, objective, longest, 0
+    ) if on_policy else None  # fmt: skip
     plan, seconds = BatchPlan(len(examples), told["batch_size"], 0), []
     total = plan.total(told["epochs"])
     for step in range(total):
@@ -135,9 +163,11 @@ def ours(
         rate = learning_rate(
             step, peak=told["learning_rate"], schedule="linear", warmup=told["warmup_steps"], total=total
         )
-        engine.step([examples[row] for row in plan.step(step)], step, rate)
+        rows = plan.step(step)
+        batch = [examples[row] for row in rows]
+        engine.step(own(step, rows, batch) if own else batch, step, rate)
         seconds.append(time.perf_counter() - start)
-    return seconds, before, engine
+    return Ours(seconds, before, engine)
 
 
 def theirs_in_their_environment(
@@ -149,6 +179,7 @@ def theirs_in_their_environment(
         {"messages": [{"role": turn.role, "content": turn.content} for turn in record.messages]} for record in train
     ]
     rows.write_text("".join(json.dumps(row) + "\n" for row in said))
+    told = told | {"threads": settings.threads()}
     words = ["--teacher", str(load_model(options.teacher).folder.path), "--student", str(scratch / "student"),
              "--rows", str(rows), "--settings", json.dumps(told), "--to", str(scratch / "theirs")]  # fmt: skip
     done = subprocess.run(

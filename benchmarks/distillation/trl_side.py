@@ -1,4 +1,4 @@
-"""TRL's side: GKDTrainer off-policy with forward KL on the benchmark's rows, in its own environment."""
+"""TRL's side of beside_trl.py, in its own environment: GKDTrainer on given answers, or on the student's own."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def main() -> None:
     for name in ("teacher", "student", "rows", "settings", "to"):
         parser.add_argument(f"--{name}", required=True)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     settings = json.loads(options.settings)
+    torch.set_num_threads(settings["threads"])
     rows = [json.loads(line) for line in Path(options.rows).read_text().splitlines()]
     tokenizer = AutoTokenizer.from_pretrained(options.student)
     models = [
@@ -47,7 +47,8 @@ def main() -> None:
     clock = StepClock()
     with tempfile.TemporaryDirectory() as scratch:
         config = GKDConfig(
-            output_dir=scratch, lmbda=0.0, beta=0.0, temperature=1.0, seq_kd=False, bf16=False, report_to=[],
+            output_dir=scratch, lmbda=float(settings["on_policy"]), beta=float(settings["on_policy"]), temperature=1.0,
+            max_new_tokens=settings["longest"], seq_kd=False, bf16=settings["bf16"], report_to=[],
             per_device_train_batch_size=settings["batch_size"], num_train_epochs=settings["epochs"],
             learning_rate=settings["learning_rate"], warmup_steps=settings["warmup_steps"], lr_scheduler_type="linear",
             weight_decay=0.01, adam_beta2=0.99, max_grad_norm=1.0, seed=0, use_cpu=True, save_strategy="no",
