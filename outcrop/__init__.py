@@ -1,7 +1,8 @@
 """Bedrock, out in the open: model customization on your own machine.
 
 The verbs of the command line, as functions with typed results: outcrop.tune, pretrain, distill, evaluate, generate,
-stream, batch, check_data, prepare, synthesise, split_data, anonymise, compare_data, find_bias, describe_data, demo.
+stream, classify, batch, check_data, prepare, synthesise, split_data, anonymise, compare_data, find_bias,
+describe_data, demo.
 They are imported on first use, so that `import outcrop` is light.
 """
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from outcrop.workflows.anonymise import anonymise
     from outcrop.workflows.batch_infer import batch
     from outcrop.workflows.check_data import check_data, split_data
+    from outcrop.workflows.classify import classify
     from outcrop.workflows.demo import demo
     from outcrop.workflows.describe_data import compare_data, describe_data, find_bias
     from outcrop.workflows.distill import distill
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from outcrop.workflows.synthesise import synthesise
 
 __all__ = [
-    "anonymise", "batch", "check_data", "compare_data", "demo", "describe_data", "distill", "evaluate", "find_bias",
-    "generate", "prepare", "pretrain", "split_data", "stream", "synthesise", "tune",
+    "anonymise", "batch", "check_data", "classify", "compare_data", "demo", "describe_data", "distill", "evaluate",
+    "find_bias", "generate", "prepare", "pretrain", "split_data", "stream", "synthesise", "tune",
 ]  # fmt: skip
 
 _HOMES = {

@@ -6,16 +6,7 @@ from typing import Annotated
 
 import typer
 
-from outcrop.cli.generate import (
-    DEFAULTS,
-    ModelOption,
-    SeedOption,
-    StopOption,
-    TemperatureOption,
-    TokensOption,
-    TopKOption,
-    TopPOption,
-)
+from outcrop.cli.generate import ModelOption
 from outcrop.cli.options import (
     RECORDS,
     DetachOption,
@@ -26,6 +17,19 @@ from outcrop.cli.options import (
     TemplateOption,
     ToOption,
     VerboseOption,
+)
+from outcrop.cli.sampling import (
+    DEFAULTS,
+    BiasOption,
+    MinPOption,
+    PenaltyOption,
+    SeedOption,
+    StopOption,
+    TemperatureOption,
+    TokensOption,
+    TopKOption,
+    TopPOption,
+    biases,
 )
 from outcrop.cli.workflows import run
 from outcrop.core.engines import Precision
@@ -114,6 +118,9 @@ def batch(
     temperature: TemperatureOption = DEFAULTS.temperature,
     top_k: TopKOption = DEFAULTS.top_k,
     top_p: TopPOption = DEFAULTS.top_p,
+    min_p: MinPOption = DEFAULTS.min_p,
+    repetition_penalty: PenaltyOption = DEFAULTS.repetition_penalty,
+    logit_bias: BiasOption = None,
     seed: SeedOption = DEFAULTS.seed,
     stop: StopOption = None,
     precision: PrecisionOption = "float32",
@@ -138,6 +145,7 @@ def batch(
         raise UsageError("--cache and --no-cache exclude each other.", "Give one of them.")
     sampling = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "min_p": min_p, "repetition_penalty": repetition_penalty, "logit_bias": biases(logit_bias),
         "seed": seed, "stop_strings": tuple(stop or ()),
     }  # fmt: skip
     run(

@@ -9,16 +9,26 @@ from typing import Annotated, Any
 
 import typer
 
+from outcrop.cli.classifying import ClassifyOption, LabelOption, check_labels, print_labels
 from outcrop.cli.comparing import Comparison
 from outcrop.cli.console import Output, message_console, print_json, spoken_lines, visible
 from outcrop.cli.options import MODEL_WORDS, OutputOption
+from outcrop.cli.sampling import (
+    DEFAULTS,
+    BiasOption,
+    MinPOption,
+    PenaltyOption,
+    SeedOption,
+    StopOption,
+    TemperatureOption,
+    TokensOption,
+    TopKOption,
+    TopPOption,
+    biases,
+)
 from outcrop.cli.workflows import load
-from outcrop.core.completions import Sampling
 from outcrop.core.errors import UsageError
 from outcrop.data.records import Message
-
-SAMPLING = "Sampling"
-DEFAULTS = Sampling()
 
 ModelOption = Annotated[str, typer.Option("--model", metavar="MODEL", help=f"The model that answers: {MODEL_WORDS}.")]
 CompareOption = Annotated[
@@ -30,53 +40,6 @@ PromptOption = Annotated[
 ]
 ChatOption = Annotated[bool, typer.Option("--chat", help="Talk with the model, a line at a time; Ctrl-D ends it.")]
 SystemOption = Annotated[str, typer.Option("--system", metavar="TEXT", help="The system message of a --chat.")]
-TokensOption = Annotated[
-    int,
-    typer.Option(
-        "--max-new-tokens", min=1, metavar="INT", rich_help_panel=SAMPLING, help="The longest answer, in tokens."
-    ),
-]
-TemperatureOption = Annotated[
-    float,
-    typer.Option(
-        "--temperature",
-        min=0,
-        metavar="FLOAT",
-        rich_help_panel=SAMPLING,
-        help="0 takes the likeliest token; 1 samples as the model believes.",
-    ),
-]
-TopKOption = Annotated[
-    int,
-    typer.Option(
-        "--top-k",
-        min=0,
-        metavar="INT",
-        rich_help_panel=SAMPLING,
-        help="Sample from the k likeliest tokens; 0: from all.",
-    ),
-]
-TopPOption = Annotated[
-    float,
-    typer.Option(
-        "--top-p",
-        min=0,
-        max=1,
-        metavar="FLOAT",
-        rich_help_panel=SAMPLING,
-        help="Sample from the likeliest tokens that make up this probability.",
-    ),
-]
-SeedOption = Annotated[
-    int,
-    typer.Option("--seed", min=0, metavar="INT", rich_help_panel=SAMPLING, help="The same seed gives the same answer."),
-]
-StopOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stop", metavar="TEXT", rich_help_panel=SAMPLING, help="Ends the answer and is left out of it. Repeatable."
-    ),
-]
 NoLookupOption = Annotated[
     bool,
     typer.Option("--no-lookup", help="Ask the model even where an answer was published (outcrop batch --publish)."),
@@ -90,10 +53,15 @@ def generate(
     prompt: PromptOption = None,
     chat: ChatOption = False,
     system: SystemOption = "",
+    classify: ClassifyOption = False,
+    label: LabelOption = None,
     max_new_tokens: TokensOption = DEFAULTS.max_new_tokens,
     temperature: TemperatureOption = DEFAULTS.temperature,
     top_k: TopKOption = DEFAULTS.top_k,
     top_p: TopPOption = DEFAULTS.top_p,
+    min_p: MinPOption = DEFAULTS.min_p,
+    repetition_penalty: PenaltyOption = DEFAULTS.repetition_penalty,
+    logit_bias: BiasOption = None,
     seed: SeedOption = DEFAULTS.seed,
     stop: StopOption = None,
     no_lookup: NoLookupOption = False,
@@ -102,13 +70,15 @@ def generate(
     """Answer a prompt, or hold a conversation.
 
     Text is printed as it is made; --output json prints the whole answer with its token ids and log-probabilities.
-    --compare shows the answers of two models side by side.
+    --compare shows the answers of two models side by side, --classify how likely each label is as the answer.
     """
     _check(prompt, chat, system, output)
     sampling: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "min_p": min_p, "repetition_penalty": repetition_penalty, "logit_bias": biases(logit_bias),
         "seed": seed, "stop_strings": tuple(stop or ()),
     }  # fmt: skip
+    check_labels(classify, label or (), {"--chat": chat, "--compare": compare}, sampling)
     if no_lookup:
         sampling["lookup"] = False
     if compare is not None:
@@ -118,6 +88,9 @@ def generate(
         _talk(model, system, sampling)
         return
     text = sys.stdin.read() if prompt == "-" else prompt
+    if classify:
+        print_labels(model, text, label or (), output)
+        return
     if output == "json":
         print_json(asdict(load("generate")(model, text, **sampling)))
     else:

@@ -41,6 +41,7 @@ WORKFLOWS: Catalog[Workflow] = Catalog(
         "generate": "outcrop.workflows.generate:generate",
         "batch": "outcrop.workflows.batch_infer:batch",
         "stream": "outcrop.workflows.generate:stream",
+        "classify": "outcrop.workflows.classify:classify",
         "anonymise": "outcrop.workflows.anonymise:anonymise",
         "restore": "outcrop.workflows.anonymise:restore",
         "synthesise": "outcrop.workflows.synthesise:synthesise",

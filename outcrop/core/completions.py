@@ -5,12 +5,16 @@ Requests carry token ids that `models/rendering.py` made, so that training and s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+from outcrop.core.errors import UsageError, did_you_mean
 
 FinishReason = Literal["stop", "length"]
 ConstraintKind = Literal["json_schema", "regex", "choice"]
+LONGEST_ID = 18
+"""Digits of a token id, so that reading it takes no time."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,44 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int = 0
     constraint: Constraint | None = None
+
+
+def sampling_from(fields: Mapping[str, Any]) -> Sampling:
+    """Fields of Sampling, also as JSON holds them: lists for tuples, objects for a constraint and for logit biases.
+
+    Raises UsageError for unknown fields, and for biases of what is no token id.
+    """
+    for name in fields:
+        if name not in Sampling.__dataclass_fields__:
+            remedy = did_you_mean(str(name), Sampling.__dataclass_fields__)
+            raise UsageError(f"Unknown sampling field: {name}.", remedy)
+    given: dict[str, Any] = {name: frozen(value) for name, value in fields.items()}
+    if isinstance(given.get("constraint"), Mapping):
+        given["constraint"] = Constraint(**given["constraint"])
+    if isinstance(given.get("logit_bias"), Mapping):
+        given["logit_bias"] = biases_from(given["logit_bias"])
+    return Sampling(**given)
+
+
+def biases_from(given: Mapping[Any, float]) -> tuple[tuple[int, float], ...]:
+    """Logit biases by token id, as OpenAI's API writes them: {"1234": -100}. Raises UsageError for anything else."""
+    for key, bias in given.items():
+        if not isinstance(bias, int | float):
+            raise UsageError(f"The bias of token {key} is {bias!r}.", "Allowed: a number.", "logit_bias")
+    return tuple(sorted((token_id(key), float(bias)) for key, bias in given.items()))
+
+
+def token_id(given: Any) -> int:
+    """A token id that stands for itself or is written in digits. Raises UsageError for anything else."""
+    text = str(given)
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_ID):
+        raise UsageError(f"{text[:40]!r} is no token id.", "Give ids of the model's vocabulary.", "logit_bias")
+    return int(text)
+
+
+def frozen(value: Any) -> Any:
+    """Tuples for lists, at any depth."""
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

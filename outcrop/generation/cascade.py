@@ -17,6 +17,7 @@ from outcrop.core.completions import CompletionRequest, Sampling, Score, ScoreRe
 from outcrop.core.engines import AdapterRef
 from outcrop.core.errors import ModelError, UserError
 from outcrop.generation.answers import Answer, Task
+from outcrop.generation.choosing import shares
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.scheduling import Capacity, Scheduler
 from outcrop.generation.scoring import Scoring
@@ -48,8 +49,7 @@ def answer_probability(logprobs: Sequence[float], finished: bool) -> float:
 
 def choice_probability(scores: Sequence[Score]) -> float:
     """The likeliest candidate's share of all candidates' likelihood."""
-    logprobs = np.array([score.logprob for score in scores])
-    return float(1 / np.exp(logprobs - logprobs.max()).sum())
+    return float(shares(np.array([score.logprob for score in scores])).max())
 
 
 class CascadeEngine(EmbeddedEngine):

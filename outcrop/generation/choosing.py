@@ -22,6 +22,12 @@ Scorer = Callable[[Sequence[ScoreRequest]], list[list[Score]]]
 Candidates = tuple[tuple[int, ...], ...]
 
 
+def shares(logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each candidate's share of all candidates' likelihood, along the last axis: the softmax of log-likelihoods."""
+    masses: NDArray[np.float64] = np.exp(logprobs - logprobs.max(-1, keepdims=True))
+    return masses / masses.sum(-1, keepdims=True)
+
+
 class Branches(NamedTuple):
     """Candidates by the first token in which they differ. heads: each beginning up to that token; whole, longer:
     indices of the candidates that are that beginning, and of those that go on after it."""

@@ -25,7 +25,9 @@ RANKED_AT_FIRST = 1024
 
 def check_sampling(sampling: Sampling, vocabulary: int, where: str) -> None:
     """Raise UsageError for the first field that is out of its bounds."""
-    biases, most = dict(sampling.logit_bias), MOST_TOP_LOGPROBS
+    most, vocabulary_words = MOST_TOP_LOGPROBS, f"token ids below {vocabulary}"
+    strange = [(token, bias) for token, bias in sampling.logit_bias if not 0 <= token < vocabulary]
+    endless = [(token, bias) for token, bias in sampling.logit_bias if not math.isfinite(bias)]
     bounds = (
         ("max_new_tokens", sampling.max_new_tokens, "at least 1", sampling.max_new_tokens >= 1),
         ("temperature", sampling.temperature, "0 (greedy) or more", 0 <= sampling.temperature < math.inf),
@@ -34,8 +36,8 @@ def check_sampling(sampling: Sampling, vocabulary: int, where: str) -> None:
         ("min_p", sampling.min_p, "0 to 1", 0 <= sampling.min_p <= 1),
         ("repetition_penalty", sampling.repetition_penalty, "above 0", 0 < sampling.repetition_penalty < math.inf),
         ("top_logprobs", sampling.top_logprobs, f"0 to {most}", 0 <= sampling.top_logprobs <= most),
-        ("logit_bias", sampling.logit_bias, f"token ids below {vocabulary}", all(0 <= t < vocabulary for t in biases)),
-        ("logit_bias", sampling.logit_bias, "finite numbers", all(map(math.isfinite, biases.values()))),
+        ("logit_bias", strange, vocabulary_words, not strange),
+        ("logit_bias", endless, "finite numbers", not endless),
         ("stop_strings", sampling.stop_strings, "strings that are not empty", all(sampling.stop_strings)),
     )  # fmt: skip
     for name, given, allowed, holds in bounds:

@@ -29,7 +29,7 @@ def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: O
     Raises UsageError where the template needs more than a prompt, and for text that is not UTF-8.
     """
     for text in [prompt] if isinstance(prompt, str) else [message.content for message in prompt]:
-        _check_utf8(text, origin)
+        check_utf8(text, origin)
     if not isinstance(prompt, str):
         return Conversation(tuple(prompt), origin)
     card = folder.card
@@ -40,8 +40,8 @@ def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: O
     return Conversation((turn,), origin) if card.get("conversations") else Pair(prompt, "", origin)
 
 
-def _check_utf8(text: str, origin: Origin) -> None:
-    """Bytes of a command line or a pipe that are no UTF-8 come in as lone surrogates."""
+def check_utf8(text: str, origin: Origin) -> None:
+    """Raise UsageError for bytes of a command line or a pipe that are no UTF-8, which come in as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

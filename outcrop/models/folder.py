@@ -76,6 +76,12 @@ class ModelFolder:
         return str(stated) if stated else self.base.licence if self.base else None
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The closed set of answers that its card says it was made for, empty where answers are open."""
+        tokens = (self.card.get("rendering") or {}).get("label_tokens")
+        return tuple(map(str, self.card.get("labels") or tokens or ()))
+
+    @property
     def parameters(self) -> int:
         """How many numbers the weights are, from the files' headers. Raises ModelError for a broken file."""
         inside = self.student

@@ -42,7 +42,7 @@ class RenderingSpec(Spec):
 
     separator: str = parameter(" ", "put between a prompt and its completion where neither has white space there")
     chat_template: str | None = parameter(None, "Jinja chat template; default the tokenizer's own")
-    label_tokens: dict[str, int] = parameter({}, "labels that are one token each, which is the whole answer to a pair")
+    label_tokens: dict[str, int] = parameter({}, "labels that are one token each, which is the whole answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,17 @@ class Renderer:
         """The ids of `text` as this record's answer, with the token that ends it: a candidate to score. A label that is
         a token ends with itself."""
         self._checked(text, record.origin)
+        if text.strip() in self.spec.label_tokens:
+            return [self.spec.label_tokens[text.strip()]]
         if isinstance(record, Conversation):
             asked = record.messages[:-1] if record.messages[-1].role == "assistant" else record.messages
             return self._continued(self._turn((*asked, Message("assistant", text)), record.origin).answer)
-        if isinstance(record, Pair) and text.strip() in self.spec.label_tokens:
-            return [self.spec.label_tokens[text.strip()]]
         gap = self._gap(record.prompt, text) if isinstance(record, Pair) else ""
         return [*self._continued(gap + text), self.eos_id]
+
+    def answers(self, record: Record, texts: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+        """`answer` of each text: the candidates of a request."""
+        return tuple(tuple(self.answer(record, text)) for text in texts)
 
     def templated(self, text: str) -> list[int]:
         """The ids of a prompt that the caller put through the chat template: its special tokens are special."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.completions import Sampling
+from outcrop.core.completions import Sampling, sampling_from
 from outcrop.core.engines import ModelRef, Precision
 from outcrop.core.errors import UsageError
 from outcrop.core.events import Listener, ignore
@@ -27,7 +27,7 @@ from outcrop.generation.batch.bodies import body_reader
 from outcrop.generation.batch.job import BatchJob, Output
 from outcrop.generation.batch.predictions import PredictionCache
 from outcrop.generation.batch.questions import Responder
-from outcrop.generation.batch.requests import Asker, Identity, sampling_from
+from outcrop.generation.batch.requests import Asker, Identity
 from outcrop.generation.batch.rows import InputFile, Reading, check_names, input_files
 from outcrop.generation.batch.runners import RUNNERS, Answering
 from outcrop.generation.batch.running import AnsweringSpec
@@ -195,9 +195,6 @@ def gathered(data: Sequence[str], fetched: Path) -> list[InputFile]:
 def _asking(model: str, sampling: Mapping[str, Any], engine: str) -> Asking:
     folder = find_model(model)
     tokenizer = open_tokenizer(folder)
-    unknown = sorted(set(sampling) - set(Sampling.__dataclass_fields__))
-    if unknown:
-        raise UsageError(f"Unknown sampling field: {unknown[0]}.", f"Allowed: {', '.join(asdict(Sampling()))}.")
     defaults = sampling_from(sampling)
     check_sampling(defaults, len(tokenizer), "the job's sampling")
     adapter = folder.digest() if folder.base is not None else ""

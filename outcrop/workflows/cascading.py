@@ -114,12 +114,9 @@ class Cascade:
 
     def _chosen(self, engine: CascadeEngine, records: Sequence[Record], labels: Sequence[str]) -> Spoken:
         renderer = self.teacher.loaded.renderer
-        scored = engine.score([
-            ScoreRequest(
-                tuple(renderer.prompt(record)), tuple(tuple(renderer.answer(record, label)) for label in labels)
-            )
-            for record in records
-        ])  # fmt: skip
+        scored = engine.score(
+            [ScoreRequest(tuple(renderer.prompt(record)), renderer.answers(record, labels)) for record in records]
+        )
         answers = [labels[int(np.argmax([score.logprob for score in scores]))] for scores in scored]
         return Spoken(_examples(records, answers, self.labels), np.array([choice_probability(s) for s in scored]))
 

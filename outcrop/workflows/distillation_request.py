@@ -44,7 +44,7 @@ class Models(NamedTuple):
     @property
     def known_labels(self) -> Sequence[str]:
         """What a local teacher was trained to answer."""
-        return self.teacher.loaded.folder.card.get("labels") or () if self.teacher.loaded else ()
+        return self.teacher.loaded.folder.labels if self.teacher.loaded else ()
 
     def as_read_before(self, source: Source) -> Source:
         """The rows read as the reader's own were, where nothing else is said and they are no split's."""

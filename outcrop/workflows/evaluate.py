@@ -108,7 +108,7 @@ def _fitting(
     Raises DataError naming those, unless they are to be dropped.
     """
     records, pool = parts["test"], parts["example"]
-    trained = [label for model in loaded.values() for label in model.folder.card.get("labels") or ()]
+    trained = [label for model in loaded.values() for label in model.folder.labels]
     found = measured_labels(records, trained)
     labels = found.labels
     remedy = "Shorten them, or leave them out, counted: --drop-bad-rows."

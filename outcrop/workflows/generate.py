@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from outcrop.core import settings as environment
-from outcrop.core.completions import Completion, CompletionRequest, Sampling
+from outcrop.core.completions import Completion, CompletionRequest, sampling_from
 from outcrop.data.records import Message
 from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
 
 def generate(model: str, prompt: str | Sequence[Message], *, lookup: bool = True, **sampling: Any) -> Completion:
-    """Answer a prompt or a conversation. sampling: fields of core.completions.Sampling.
+    """Answer a prompt or a conversation. sampling: fields of core.completions.Sampling; logit_bias may be a mapping.
 
     A tuned model is asked in the form it was trained on; any other continues the prompt. lookup: an answer that was
     published (`outcrop batch --publish`) is taken instead, and says so.
@@ -56,11 +56,16 @@ def stream(model: str, prompt: str | Sequence[Message], *, lookup: bool = True, 
 
 
 def _asked(model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]) -> Asked:
-    ready = _load(model, find_model(model).state())
+    ready = opened(model)
     record = asked_record(ready.folder, prompt)
-    options = Sampling(**{"stop_ids": ready.renderer.stop_ids, **sampling})
+    options = sampling_from({"stop_ids": ready.renderer.stop_ids, **sampling})
     request = CompletionRequest(tuple(ready.renderer.prompt(record)), options)
     return Asked(ready.engine, request, answers(ready.folder, record))
+
+
+def opened(model: str) -> Ready:
+    """The model with its engine, kept from one call to the next as long as its files are the same."""
+    return _load(model, find_model(model).state())
 
 
 def _published(model: str, prompt: str | Sequence[Message], sampling: dict[str, Any]) -> Completion | None:
@@ -70,7 +75,7 @@ def _published(model: str, prompt: str | Sequence[Message], sampling: dict[str, 
         return None
     known = _identify(model, find_model(model).state())
     state = tuple((file.name, file.stat().st_ino) for file in sorted(tables.glob("*.sqlite")))
-    return _lookup(tables, known.digest, state).find(asked_record(known.folder, prompt), Sampling(**sampling))
+    return _lookup(tables, known.digest, state).find(asked_record(known.folder, prompt), sampling_from(sampling))
 
 
 @lru_cache(maxsize=4)

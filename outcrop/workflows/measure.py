@@ -176,12 +176,7 @@ def _chosen(
     answers: list[str] = []
     for start in range(0, len(asked), SCORED_TOGETHER):
         part = asked[start : start + SCORED_TOGETHER]
-        requests = [
-            ScoreRequest(
-                tuple(renderer.prompt(record)), tuple(tuple(renderer.answer(record, label)) for label in labels)
-            )
-            for record in part
-        ]
+        requests = [ScoreRequest(tuple(renderer.prompt(record)), renderer.answers(record, labels)) for record in part]
         answers += [labels[index] for index in engine.likeliest(requests)]
         listener({"event": "progress", "title": system.name, "done": len(answers), "total": len(asked)})
     return answers

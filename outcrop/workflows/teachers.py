@@ -129,14 +129,9 @@ class LocalTeacher:
             self._listener({"event": "progress", "title": title, "done": done, "total": len(keys)})
         return [found[key] for key in keys]
 
-    def _label_requests(
-        self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]
-    ) -> list[ScoreRequest]:
+    def _label_requests(self, part: Sequence[tuple[Record, list[int]]], labels: Sequence[str]) -> list[ScoreRequest]:
         renderer = self.loaded.renderer
-        return [
-            ScoreRequest(tuple(prompt), tuple(tuple(renderer.answer(record, label)) for label in labels))
-            for record, prompt in part
-        ]
+        return [ScoreRequest(tuple(prompt), renderer.answers(record, labels)) for record, prompt in part]
 
     def _decode(self, part: Sequence[tuple[Record, list[int]]], longest: int) -> list[str | None]:
         stop = self.loaded.renderer.stop_ids

@@ -13,6 +13,7 @@ from outcrop.core.errors import DataError
 from outcrop.core.events import Listener
 from outcrop.data.prompts import has_answer, with_answer
 from outcrop.data.records import Pair, Record, answer_text
+from outcrop.generation.choosing import shares
 from outcrop.models.rendering import Renderer
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.layout import Segment, Teaching
@@ -144,9 +145,8 @@ def with_choices(
 ) -> list[Lesson]:
     """The lessons with the share that the teacher gives each label, its likelihoods divided by the temperature."""
     logits = teacher.label_logprobs([lesson.answered for lesson in lessons], labels).astype(np.float64) / temperature
-    shares = np.exp(logits - logits.max(-1, keepdims=True))
-    shares /= shares.sum(-1, keepdims=True)
-    return [lesson._replace(choice=row.astype(np.float32)) for lesson, row in zip(lessons, shares, strict=True)]
+    taught = shares(logits).astype(np.float32)
+    return [lesson._replace(choice=row) for lesson, row in zip(lessons, taught, strict=True)]
 
 
 def explained(

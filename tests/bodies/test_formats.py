@@ -208,6 +208,7 @@ def test_all_that_is_wrong_is_said_at_once(name: str) -> None:
         ("openai-completion", {"prompt": ["a", "b"]}, "A request has one prompt"),
         ("openai-completion", {"prompt": "a", "max_tokens": 0}, "max_tokens is 0"),
         ("openai-completion", {"prompt": "a", "best_of": 2}, "[best_of] is not supported"),
+        ("openai-completion", {"prompt": "a", "logit_bias": {"²": 1}}, "no token id"),
         ("openai-completion", {"prompt": "a", "logit_bias": {"x": 1}}, "no token id"),
         ("openai-completion", {"prompt": "a", "structured_outputs": {}}, "must be given once"),
         ("bedrock-completion", {"prompt": "a", "response_format": {"type": "json_schema"}}, "has no schema"),

@@ -11,6 +11,7 @@ import pytest
 from outcrop.core.completions import Completion, Sampling
 from outcrop.core.errors import UsageError
 from outcrop.data.records import Message
+from outcrop.workflows.classify import Classification, WeighedLabel
 
 
 def test_text_is_printed_as_it_comes(command) -> None:
@@ -76,11 +77,33 @@ def test_a_full_context_loses_the_earliest_turns_and_a_refused_line_does_not_end
     ]  # fmt: skip
 
 
+def test_labels_are_printed_with_their_probabilities(command) -> None:
+    weighed = (WeighedLabel("card\x1b", 0.75, -1.0), WeighedLabel("fee", 0.25, -2.0))
+    command.provide("classify", lambda *_: Classification("card\x1b", 0.75, weighed))
+    asked = ("generate", "--model", "m", "--prompt", "Hello", "--classify", "--label", "fee", "--label", "card\x1b")
+    assert command(*asked).stdout == "0.7500  card\\x1b\n0.2500  fee\n"
+    [(_, arguments)] = command.calls
+    assert arguments["positional"] == ("m", "Hello", ["fee", "card\x1b"])
+    assert json.loads(command(*asked, "--output", "json").stdout)["labels"][1] == {
+        "label": "fee", "probability": 0.25, "logprob": -2.0,
+    }  # fmt: skip
+
+
+def test_what_has_no_effect_beside_labels_is_named(command) -> None:
+    asked = ("generate", "--model", "m", "--prompt", "x", "--classify")
+    done = command(*asked, "--compare", "n", "--top-p", "0.5", "--stop", "a", "--logit-bias", "1=2")
+    assert done.exit_code == 2
+    assert "writes nothing: --compare, --top-p, --logit-bias, --stop." in done.stderr
+
+
 @pytest.mark.parametrize(
     "args",
-    [(), ("--prompt", "x", "--chat"), ("--chat", "--output", "json"), ("--prompt", "x", "--system", "y")],
-    ids=["neither", "both", "chat-json", "system-without-chat"],
-)
+    [
+        (), ("--prompt", "x", "--chat"), ("--chat", "--output", "json"), ("--prompt", "x", "--system", "y"),
+        ("--prompt", "x", "--label", "y"), ("--chat", "--classify"),
+    ],
+    ids=["neither", "both", "chat-json", "system-without-chat", "label-without-classify", "classified-chat"],
+)  # fmt: skip
 def test_combinations_that_make_no_sense_are_refused(command, args: tuple[str, ...]) -> None:
     assert command("generate", "--model", "m", *args).exit_code == 2
 

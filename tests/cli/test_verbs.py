@@ -32,11 +32,14 @@ EVALUATE = (
     "--shots", "0", "--shots", "4", "--seed", "7", "--limit", "100",
     "--shots-from", "train.jsonl", "--drop-bad-rows", "--overwrite",
 )  # fmt: skip
-GENERATE = ("generate", "--model", "a", "--prompt", "Hello", "--temperature", "0.5", "--stop", "\n", "--seed", "3")
-
+GENERATE = (
+    "generate", "--model", "a", "--prompt", "Hello", "--temperature", "0.5", "--stop", "\n", "--seed", "3",
+    "--min-p", "0.1", "--repetition-penalty", "1.2", "--logit-bias", "7=-100,9=1.5", "--logit-bias", "8=2",
+)  # fmt: skip
 BATCH = (
     "batch", "--model", "a", "--data", "r.jsonl", "--data", "s3://b/in", "--to", "out", "--map", "prompt=word",
     "--invocation", "Converse", "--max-new-tokens", "9", "--stop", "\n", "--precision", "auto", "--batch-tokens", "99",
+    "--logit-bias", "5=-100",
     "--cache", "c.sqlite", "--publish", "words", "--resume",
 )  # fmt: skip
 
@@ -138,6 +141,7 @@ def test_batch(call) -> None:
         "roles": "", "format": "", "invocation": "Converse", "precision": "auto", "batch_tokens": 99,
         "sampling": {
             "max_new_tokens": 9, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0, "stop_strings": ("\n",),
+            "min_p": 0.0, "repetition_penalty": 1.0, "logit_bias": ((5, -100.0),),
         },
         "cache": "c.sqlite", "publish": "words", "runner": "local", "workers": 0, "overwrite": False, "resume": True,
     }  # fmt: skip
@@ -155,6 +159,8 @@ def test_generate_streams(call) -> None:
     assert arguments["positional"] == ("a", "Hello")
     assert arguments["temperature"] == 0.5
     assert arguments["stop_strings"] == ("\n",)
+    assert (arguments["min_p"], arguments["repetition_penalty"]) == (0.1, 1.2)
+    assert arguments["logit_bias"] == ((7, -100.0), (8, 2.0), (9, 1.5))
 
 
 def _positional_and_named(arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -124,6 +124,25 @@ def test_what_decides_an_answer_is_part_of_its_key(model: Path, rows: Path, tmp_
     assert (second.cache_hits, second.computed) == (0, first.requests)
 
 
+@pytest.mark.parametrize(
+    ("option", "same"),
+    [
+        ({"min_p": 0.5}, {"min_p": 0.5}),
+        ({"repetition_penalty": 1.3}, {"repetition_penalty": 1.3}),
+        ({"logit_bias": {5: -1}}, {"logit_bias": {"5": -1.0}}),
+        ({"logit_bias": {5: -1, 7: 2}}, {"logit_bias": ((7, 2.0), (5, -1.0))}),
+    ],
+)
+def test_every_option_of_sampling_is_part_of_the_key(
+    model: Path, rows: Path, tmp_path: Path, option: dict[str, Any], same: dict[str, Any]
+) -> None:
+    plain: dict[str, Any] = {"max_new_tokens": 6, "temperature": 1.0}
+    first = run(model, rows, tmp_path / "first", sampling=plain)
+    second = run(model, rows, tmp_path / "second", sampling=plain | option)
+    assert (second.cache_hits, second.computed) == (0, first.requests)
+    assert run(model, rows, tmp_path / "third", sampling=plain | same).cache_hits == first.requests
+
+
 def test_drawn_answers_differ_between_copies_and_repeat_between_jobs(
     model: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +332,8 @@ def test_progress_tells_speed_and_hits(model: Path, rows: Path, tmp_path: Path) 
         ({"precision": "float16"}, "precision is 'float16'"),
         ({"sampling": {"top_p": 0}}, "top_p is 0"),
         ({"sampling": {"tokens": 3}}, "Unknown sampling field: tokens"),
+        ({"sampling": {"logit_bias": {"a": 3}}}, "'a' is no token id"),
+        ({"sampling": {"logit_bias": {5: "much"}}}, "The bias of token 5 is 'much'. Allowed: a number"),
         ({"publish": "../x"}, "cannot be the name"),
     ],
 )

@@ -119,6 +119,20 @@ def test_sampling_options_reach_the_engine(model: Path) -> None:
     )
 
 
+def test_biases_and_penalties_reach_the_engine(model: Path) -> None:
+    greedy = first_tokens(model, 8)
+    assert greedy == first_tokens(model, 8, temperature=5.0, min_p=1.0)
+    assert greedy[0] not in first_tokens(model, 8, logit_bias={greedy[0]: -100})
+    assert first_tokens(model, 8, logit_bias={"7": 100.0}) == (7,) * 8 == first_tokens(model, 8, logit_bias=((7, 100),))
+    repeated = first_tokens(model, 8, logit_bias={7: 100, 8: 99}, repetition_penalty=10.0)
+    assert 8 in repeated
+
+
+def test_an_option_that_sampling_does_not_have_is_refused(model: Path) -> None:
+    with pytest.raises(UsageError, match=r"Unknown sampling field: min_pp. Did you mean: min_p\?"):
+        generate(str(model), "the card", min_pp=0.1)
+
+
 @pytest.mark.parametrize("kind", ["base", "fine-tuned"])
 def test_streams_are_the_answer_in_pieces(model: Path, kind: str) -> None:
     edit(model / CARD, kind=kind)
@@ -177,6 +191,13 @@ def test_a_conversation_carries_its_turns(model: Path, asked: list[tuple[int, ..
         (("--model", "MODEL", "--prompt", ""), "The prompt has no tokens"),
         (("--model", "MODEL", "--prompt", "x " * 300), "context of 256 tokens is exceeded"),
         (("--model", "MODEL", "--prompt", "x", "--top-p", "0"), "top_p is 0"),
+        (("--model", "MODEL", "--prompt", "x", "--repetition-penalty", "0"), "Allowed: above 0"),
+        (("--model", "MODEL", "--prompt", "x", "--min-p", "1.5"), "--min-p': Input should be less than or equal to 1"),
+        (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5=1,300=2"), "Allowed: token ids below 300"),
+        (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5=inf"), "finite numbers"),
+        (("--model", "MODEL", "--prompt", "x", "--logit-bias", "card=1"), "'card' is no token id"),
+        (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5"), "Write a token id and a number"),
+        (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5=1", "--logit-bias", "05=2"), "twice"),
     ],
 )
 def test_mistakes_are_told(model: Path, args: tuple[str, ...], says: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from outcrop.bodies.asks import EndReason, Piece, sampled
 from outcrop.bodies.body import Body
 from outcrop.bodies.replies import Context
-from outcrop.core.completions import Constraint, Sampling
+from outcrop.core.completions import Constraint, Sampling, biases_from
 from outcrop.core.errors import UsageError
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -81,7 +81,7 @@ class Sampled(Body):
             stop_strings=[self.stop] if isinstance(self.stop, str) else self.stop,
             min_p=self.min_p,
             repetition_penalty=self.repetition_penalty,
-            logit_bias=None if self.logit_bias is None else _biases(self.logit_bias),
+            logit_bias=None if self.logit_bias is None else biases_from(self.logit_bias),
             top_logprobs=top_logprobs,
             constraint=constraint(self.response_format, self.structured_outputs),
         )
@@ -148,13 +148,3 @@ def usage(prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> dic
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": cached_tokens},
     }
-
-
-def _biases(given: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
-    return tuple(sorted((_token(key), bias) for key, bias in given.items()))
-
-
-def _token(text: str) -> int:
-    if not text.isdigit():
-        raise UsageError(f"{text!r} is no token id.", "Give ids of the model's vocabulary.", "logit_bias")
-    return int(text)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from outcrop.core.completions import Completion, CompletionRequest, Constraint, Sampling
+from outcrop.core.completions import Completion, CompletionRequest, Sampling, frozen, sampling_from
 from outcrop.core.seeds import derive
 from outcrop.data.records import Pair, Record
 from outcrop.generation.batch.questions import Question, Refusal
@@ -147,14 +147,6 @@ def request_from(tokens: bytes, asked: str) -> CompletionRequest:
     return CompletionRequest(ids, sampling_from(given["sampling"]), given["n"])
 
 
-def sampling_from(fields: Mapping[str, Any]) -> Sampling:
-    """Fields of Sampling, also as JSON holds them: with lists for tuples and an object for a constraint."""
-    frozen: dict[str, Any] = {name: _frozen(value) for name, value in fields.items()}
-    if isinstance(frozen.get("constraint"), Mapping):
-        frozen["constraint"] = Constraint(**frozen["constraint"])
-    return Sampling(**frozen)
-
-
 def answer_text(outcome: Sequence[Completion] | Refusal) -> str:
     """What became of a request, without what depends on the moment: times, and what was computed before."""
     if isinstance(outcome, Refusal):
@@ -170,10 +162,4 @@ def outcome_from(text: str) -> list[Completion] | Refusal:
 
 
 def _completion(fields: Mapping[str, Any]) -> Completion:
-    frozen: dict[str, Any] = {name: _frozen(value) for name, value in fields.items()}
-    return Completion(**frozen)
-
-
-def _frozen(value: Any) -> Any:
-    """Tuples for lists, at any depth."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+    return Completion(**{name: frozen(value) for name, value in fields.items()})
