@@ -1,14 +1,15 @@
-"""One student distilled beside TRL's GKDTrainer: same teacher, rows, batches' size, steps, rate and dtype.
+"""One student distilled beside TRL's GKDTrainer: same teacher, student, rows, size of batches, steps and rate.
 
     python benchmarks/distillation/beside_trl.py --teacher MODEL --data labelled.jsonl --trl-python ENV/bin/python
-                                                 [--rows 320] [--epochs 2] [--on-policy] [--bf16] [--map …]
-                                                 [--template …] [--to FILE]
+                                                 [--rows 320] [--epochs 2] [--on-policy] [--precision auto|float32]
+                                                 [--trl-bf16] [--map …] [--template …] [--to FILE]
 
 Forward KL on given answers (TRL: lmbda 0, beta 0); --on-policy: reverse KL on answers that the student draws at every
-step (lmbda 1, beta 1). Rows become conversations, which is what TRL takes. Our total holds the teacher's one pass;
-TRL's teacher runs at every step. We go before and after TRL on the same core, so that a machine that drifts shows, and
+step (lmbda 1, beta 1). TRL gets the rows in tokens already. Our total holds the teacher's one pass; TRL's teacher runs
+at every step. We go before and after TRL on the same core, so that a machine that drifts shows, and
 both times count. Both students are scored by us on held-out rows: exact match by greedy decoding, and the forward
-divergence from the teacher. --bf16: TRL's steps in bf16 (autocast), to see whether that is its better way.
+divergence from the teacher. --precision: of our steps, by default the faster by measurement, as for every tuning;
+--trl-bf16: TRL's in bf16 (autocast) instead of fp32, whichever is faster for it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from outcrop.core import settings
 from outcrop.core.events import ignore
 from outcrop.core.files import write_json
-from outcrop.data.records import Conversation, Message, answer_text, prompt_text
+from outcrop.data.records import Record, answer_text, prompt_text
 from outcrop.models.cutting import CutSpec, cut, measure_importance
 from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.precision import choose
 from outcrop.models.saving import save_card, save_weights
 from outcrop.store.teacher_cache import TeacherCache
 from outcrop.training.batches import BatchPlan
@@ -50,6 +53,7 @@ from outcrop.workflows.teaching import explained
 
 HERE = Path(__file__).parent
 OBJECTIVE = DistillationSpec(gold_share=0.0)
+MEASURED_ROWS = 2048
 ON_POLICY = DistillationSpec(gold_share=0.0, on_policy_share=1.0)
 
 
@@ -65,7 +69,8 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--on-policy", action="store_true")
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--trl-bf16", action="store_true")
     parser.add_argument("--to", type=Path, default=HERE / "results" / "beside-trl.json")
     options = parser.parse_args()
     torch.set_num_threads(settings.threads())
@@ -82,29 +87,33 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Both sides, one after the other, and the scores of their students."""
     teacher = load_model(options.teacher)
     records = read_rows(Source((options.data,), options.columns, options.template), ignore).records
-    records = records[:: max(1, len(records) // (options.rows + options.held_out))]
-    talks = [Conversation((Message("user", prompt_text(r)), Message("assistant", answer_text(r)))) for r in records]
-    train, held = talks[: options.rows], talks[options.rows : options.rows + options.held_out]
+    order = np.random.default_rng(0).permutation(len(records))[: options.rows + options.held_out]
+    train, held = [records[row] for row in order[: options.rows]], [records[row] for row in order[options.rows :]]
     student = cut_in_half(teacher, train, scratch / "student")
     warm_up = max(1, options.epochs * len(train) // options.batch_size // 20)
     told = {
         "epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": options.learning_rate,
         "warmup_steps": warm_up,
     }  # fmt: skip
-    longest = max(len(teacher.renderer.answer(talk, answer_text(talk))) for talk in train)
-    way = {"on_policy": options.on_policy, "longest": longest, "bf16": options.bf16}
-    before = ours(teacher, student, train, told, longest, scratch / "before", on_policy=options.on_policy)
+    longest = max(len(teacher.renderer.answer(record, answer_text(record))) for record in train)
+    way = {"on_policy": options.on_policy, "longest": longest, "bf16": options.trl_bf16}
+    dtype = dtype_of(options.precision, teacher)
+    work = Work(teacher, student, train, told, longest, dtype, options.on_policy)
+    before = ours(work, scratch / "before")
     theirs = theirs_in_their_environment(options, train, told | way, scratch)
-    after = ours(teacher, student, train, told, longest, scratch / "after", on_policy=options.on_policy)
+    after = ours(work, scratch / "after")
     held_lessons = explained(LocalTeacher(teacher, TeacherCache(scratch / "held.db"), ignore), teacher.renderer, held,
                              OBJECTIVE, 0)  # fmt: skip
     examples = examples_of(student, student.make(), held_lessons)
     result: dict[str, Any] = {
-        "teacher": Path(options.teacher).name, "rows": len(train), "held_out": len(held), **told, **way,
+        "teacher": Path(options.teacher).name, "rows": len(train), "held_out": len(held), **told,
+        "on_policy": options.on_policy, "longest_answer": longest,
+        "dtypes": {"outcrop": str(dtype).removeprefix("torch."), "trl": "bf16" if options.trl_bf16 else "float32"},
         "our_seconds_before_and_after": [each.teacher_pass + sum(each.steps) for each in (before, after)],
     }  # fmt: skip
+    passes = before.teacher_pass + after.teacher_pass
     for name, trunk, taken, alone in (
-        ("outcrop", after.engine.trunk, before.steps + after.steps, before.teacher_pass + after.teacher_pass),
+        ("outcrop", in_floats(student, after.engine), before.steps + after.steps, passes),
         ("trl", Trunk(load_model(str(scratch / "theirs")).model), theirs["seconds"], 0.0),
     ):
         score, times = summarise(score_rows(trunk, examples, 4096)), 2 if name == "outcrop" else 1
@@ -120,7 +129,7 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     return result
 
 
-def cut_in_half(teacher: LoadedModel, train: list[Conversation], folder: Path) -> Student:
+def cut_in_half(teacher: LoadedModel, train: list[Record], folder: Path) -> Student:
     """Half of the teacher's layers, saved where both sides read it."""
     rows = [teacher.renderer.render(record).token_ids for record in train[:64]]
     smaller = cut(teacher.model, measure_importance(teacher.model, rows), CutSpec(depth=0.5))
@@ -131,6 +140,24 @@ def cut_in_half(teacher: LoadedModel, train: list[Conversation], folder: Path) -
     return Student("half", lambda: load_model(str(folder)), range(len(teacher.tokenizer)), str(folder))
 
 
+def dtype_of(precision: str, teacher: LoadedModel) -> torch.dtype:
+    """What our steps compute in, chosen as for every tuning."""
+    config = teacher.model.config
+    return choose(
+        precision, width=config.hidden_size, inner=config.intermediate_size, rows=MEASURED_ROWS,
+        device=teacher.model.device,
+    ).dtype  # fmt: skip
+
+
+@torch.no_grad()
+def in_floats(student: Student, engine: TrainingEngine) -> Trunk:
+    """The trained weights, computed in fp32 as TRL's are when they are scored."""
+    model, weights = student.make().model, engine.flat.state()
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])
+    return Trunk(model)
+
+
 class Ours(NamedTuple):
     """Seconds of each step, seconds of the teacher's pass before the first, and the trained engine."""
 
@@ -139,11 +166,21 @@ class Ours(NamedTuple):
     engine: TrainingEngine
 
 
-def ours(
-    teacher: LoadedModel, student: Student, train: list[Conversation], told: dict[str, Any], longest: int,
-    scratch: Path, *, on_policy: bool,
-) -> Ours:  # fmt: skip
+class Work(NamedTuple):
+    """What is to be done. told: settings of the training; longest: tokens of a drawn answer; dtype: of ours."""
+
+    teacher: LoadedModel
+    student: Student
+    train: list[Record]
+    told: dict[str, Any]
+    longest: int
+    dtype: torch.dtype
+    on_policy: bool
+
+
+def ours(work: Work, scratch: Path) -> Ours:
     """A whole training; on-policy the teacher has no pass before it."""
+    teacher, student, train, told, longest, dtype, on_policy = work
     objective = ON_POLICY if on_policy else OBJECTIVE
     start = time.perf_counter()
     master = LocalTeacher(teacher, TeacherCache(scratch / "teachers.db"), ignore)
@@ -152,7 +189,7 @@ def ours(
     loaded = student.make()
     examples = examples_of(student, loaded, lessons)
     before = time.perf_counter() - start
-    engine = TrainingEngine(loaded.model, parse_settings(told), torch.float32, Distillation(objective))
+    engine = TrainingEngine(loaded.model, parse_settings(told), dtype, Distillation(objective))
     own = OwnAnswers(
         student, student.make(), engine, Trunk(teacher.model), train, objective, longest, 0
     ) if on_policy else None  # fmt: skip
@@ -171,13 +208,17 @@ def ours(
 
 
 def theirs_in_their_environment(
-    options: argparse.Namespace, train: list[Conversation], told: dict[str, Any], scratch: Path
+    options: argparse.Namespace, train: list[Record], told: dict[str, Any], scratch: Path
 ) -> dict[str, Any]:
     """TRL's steps; its student lies in scratch / theirs."""
     rows = scratch / "rows.jsonl"
+    renderer = load_model(options.teacher).renderer
+    rendered = [renderer.render(record) for record in train]
     said = [
-        {"messages": [{"role": turn.role, "content": turn.content} for turn in record.messages]} for record in train
-    ]
+        {"prompt": prompt_text(record), "input_ids": row.token_ids,
+         "completion_mask": [int(weight != 0) for weight in row.weights]}
+        for record, row in zip(train, rendered, strict=True)
+    ]  # fmt: skip
     rows.write_text("".join(json.dumps(row) + "\n" for row in said))
     told = told | {"threads": settings.threads()}
     words = ["--teacher", str(load_model(options.teacher).folder.path), "--student", str(scratch / "student"),
