@@ -16,17 +16,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from outcrop.generation.linear import Linear
+from outcrop.generation.linear import FEW_ROWS, Linear
 
 MOST_RANKS_TOGETHER = 1024
 """Side by side up to here; beyond it a step multiplies adapter by adapter."""
+SMALL_FACTOR, ROWS_OF_SMALL = 2**18, 8
+"""Factors of at most so many numbers are faster as halves up to so many rows (benchmarks/generation/tried.md)."""
+
+
+class Block(NamedTuple):
+    """Some ranks, and the only outputs that they add to."""
+
+    ranks: slice
+    outputs: slice
 
 
 class Factors(NamedTuple):
-    """What an adapter adds to one product: y + B·A·x, with its scale in B."""
+    """What an adapter adds to one product: y + B·A·x, with its scale in B.
+
+    blocks: where B is not zero, if the product is that of several layers side by side.
+    """
 
     A_RI: Tensor
     B_OR: Tensor
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def all_blocks(self) -> tuple[Block, ...]:
+        """At least one."""
+        return self.blocks or (Block(slice(0, len(self.A_RI)), slice(0, len(self.B_OR))),)
 
 
 Sites = Mapping[str, Factors]
@@ -38,6 +56,14 @@ class Part(NamedTuple):
 
     sites: Sites
     tokens: slice | Tensor
+
+    def among(self, wanted_M: Tensor) -> Part:
+        """Those of its tokens that are wanted, by their place there."""
+        if isinstance(self.tokens, slice):
+            own_M = (wanted_M >= self.tokens.start) & (wanted_M < self.tokens.stop)
+        else:
+            own_M = torch.isin(wanted_M, self.tokens)
+        return Part(self.sites, own_M.nonzero()[:, 0])
 
 
 class Adapted:
@@ -55,13 +81,57 @@ class Adapted:
                 y_TO[part.tokens] += delta
         return y_TO
 
+    def among(self, wanted_M: Tensor) -> Adapted:
+        """For a pass of the wanted tokens alone."""
+        return Adapted([part.among(wanted_M) for part in self._parts])
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The factors of some adapters for one product: A one below the other, and B of every block, without zeros.
+
+    owners: to which adapter each of the ranks belongs.
+    """
+
+    A: Linear
+    blocks: tuple[tuple[Block, Linear], ...]
+    owners: tuple[int, ...]
+
+    @classmethod
+    def of(cls, owned: Sequence[tuple[int, Factors]]) -> Joined:
+        """Join the factors of numbered adapters."""
+        rows, owners, blocks = list[Tensor](), list[int](), list[tuple[Block, Linear]]()
+        given = [(number, factors, block) for number, factors in owned for block in factors.all_blocks]
+        for outputs in sorted({(block.outputs.start, block.outputs.stop) for *_, block in given}):
+            alike = [each for each in given if each[2].outputs == slice(*outputs)]
+            first = len(owners)
+            for number, factors, block in alike:
+                rows.append(factors.A_RI[block.ranks])
+                owners += [number] * len(rows[-1])
+            columns = [factors.B_OR[block.outputs, block.ranks] for _, factors, block in alike]
+            blocks.append((Block(slice(first, len(owners)), slice(*outputs)), _linear(columns, 1)))
+        return cls(_linear(rows, 0), tuple(blocks), tuple(owners))
+
+    def add(self, own_TX: Tensor, y_TO: Tensor) -> Tensor:
+        """y + B·own; y may be changed in place."""
+        for block, B in self.blocks:
+            if B.outputs == y_TO.shape[1]:
+                return B.plus(own_TX, y_TO)
+            y_TO[:, block.outputs].add_(B.unrounded(own_TX[:, block.ranks]))
+        return y_TO
+
+
+def _linear(factors: list[Tensor], dim: int) -> Linear:
+    joined = torch.cat(factors, dim)
+    return Linear(joined, few_rows=ROWS_OF_SMALL if joined.numel() <= SMALL_FACTOR else FEW_ROWS)
+
 
 @dataclass(frozen=True)
 class Stack:
-    """Some adapters side by side: by site, the joined A and B, and to which adapter each of the X ranks belongs."""
+    """Some adapters side by side: by site, their joined factors, and to which adapter each of the X ranks belongs."""
 
     order: tuple[str, ...]
-    joined: Mapping[str, tuple[Linear, Linear, Tensor]]
+    joined: Mapping[str, tuple[Joined, Tensor]]
 
     @classmethod
     def of(cls, adapters: Mapping[str, Sites]) -> Stack:
@@ -69,37 +139,39 @@ class Stack:
         joined, known = {}, dict[tuple[int, ...], Tensor]()
         for site in sorted({site for sites in adapters.values() for site in sites}):
             owned = [(number, sites[site]) for number, sites in enumerate(adapters.values()) if site in sites]
-            owners = tuple(number for number, factors in owned for _ in range(len(factors.A_RI)))
-            if owners not in known:  # one tensor for all products with the same ranks, as most have
-                known[owners] = torch.tensor(owners, device=owned[0][1].A_RI.device)
-            joined[site] = (
-                Linear(torch.cat([factors.A_RI for _, factors in owned])),
-                Linear(torch.cat([factors.B_OR for _, factors in owned], 1)),
-                known[owners],
-            )
+            factors = Joined.of(owned)
+            if factors.owners not in known:  # one tensor for all products with the same ranks, as most have
+                known[factors.owners] = torch.tensor(factors.owners, device=owned[0][1].A_RI.device)
+            joined[site] = factors, known[factors.owners]
         return cls(tuple(adapters), joined)
 
 
 class AdaptedRows:
     """A decoding step: token t has adapter number owners[t] of the stack, or none (-1)."""
 
-    def __init__(self, stack: Stack, owners: Sequence[int], dtype: torch.dtype) -> None:
-        self._stack, self._owners, self._dtype = stack, owners, dtype
-        self._masks: dict[int, Tensor] = {}
+    def __init__(self, stack: Stack, owners: Sequence[int]) -> None:
+        self._stack, self._owners = stack, owners
+        self._masks: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def add(self, site: str, x_TI: Tensor, y_TO: Tensor) -> Tensor:
-        """y with what the adapters add."""
+        """y with what the adapters add; y may be changed in place."""
         if site not in self._stack.joined:
             return y_TO
-        A, B, ranks_X = self._stack.joined[site]
-        return B.plus(A(x_TI).mul_(self._mask(ranks_X)), y_TO)
+        factors, ranks_X = self._stack.joined[site]
+        own_TX = factors.A.unrounded(x_TI)
+        return factors.add(own_TX.mul_(self._mask(ranks_X, own_TX.dtype)), y_TO)
 
-    def _mask(self, ranks_X: Tensor) -> Tensor:
+    def among(self, wanted_M: Tensor) -> AdaptedRows:
+        """For a pass of the wanted tokens alone."""
+        return AdaptedRows(self._stack, [self._owners[at] for at in wanted_M.tolist()])
+
+    def _mask(self, ranks_X: Tensor, dtype: torch.dtype) -> Tensor:
         """[T, X], one for each tensor of ranks in the stack."""
-        if id(ranks_X) not in self._masks:
+        key = id(ranks_X), dtype
+        if key not in self._masks:
             owners_T1 = torch.tensor(self._owners, device=ranks_X.device)[:, None]
-            self._masks[id(ranks_X)] = (owners_T1 == ranks_X).to(self._dtype)
-        return self._masks[id(ranks_X)]
+            self._masks[key] = (owners_T1 == ranks_X).to(dtype)
+        return self._masks[key]
 
 
 class AdapterBank:
@@ -137,7 +209,7 @@ class AdapterBank:
         parts = [Part(self._adapters[digest], self._tokens_of(digest, own)) for digest, own in runs.items()]
         return Adapted(parts) if parts else None
 
-    def for_rows(self, adapters: Sequence[str | None], dtype: torch.dtype) -> Adapted | AdaptedRows | None:
+    def for_rows(self, adapters: Sequence[str | None]) -> Adapted | AdaptedRows | None:
         """One token per row; None if no row has an adapter."""
         wanted = list(dict.fromkeys(digest for digest in adapters if digest is not None))
         if not wanted:
@@ -147,7 +219,7 @@ class AdapterBank:
         if not set(wanted) <= set(self._stack.order):
             self._restack(wanted)
         number = {digest: at for at, digest in enumerate(self._stack.order)}
-        return AdaptedRows(self._stack, [number[d] if d is not None else -1 for d in adapters], dtype)
+        return AdaptedRows(self._stack, [number[d] if d is not None else -1 for d in adapters])
 
     def _tokens_of(self, digest: str, runs: Sequence[slice]) -> slice | Tensor:
         if len(runs) == 1:

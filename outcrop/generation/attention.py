@@ -21,8 +21,7 @@ from outcrop.generation.slots import Slots
 WIDTH_STEP = 64
 """Columns of a product are a multiple of this: oneDNN plans every new shape, at ten times the cost of a small one."""
 
-
-QUERY_BLOCK = 256
+QUERY_BLOCK = 128
 """Queries of a run that attend together."""
 
 

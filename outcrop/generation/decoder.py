@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from outcrop.generation.adapters import Adapted, AdaptedRows, Factors
+from outcrop.generation.adapters import Adapted, AdaptedRows, Block, Factors
 from outcrop.generation.attention import Attention, Kind
 from outcrop.generation.int8_linear import Int8Product
 from outcrop.generation.linear import Linear
@@ -57,8 +57,8 @@ class Norm(NamedTuple):
             return both[:, :width]
         if x.dtype == torch.bfloat16 and rows >= MANY_ROWS:
             x32 = x.float()
-            scale = torch.rsqrt_(x32.square().mean(-1, keepdim=True).add_(self.eps))
-            return x32.mul_(scale).to(x.dtype).mul_(self.weight)
+            squares = torch.linalg.vector_norm(x32, dim=-1, keepdim=True).square_()
+            return x32.mul_(squares.div_(width).add_(self.eps).rsqrt_()).to(x.dtype).mul_(self.weight)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
@@ -182,18 +182,20 @@ class Decoder:
             hidden_TE = hidden_TE * weights.embedding_scale
         turn = _Pass(attention, self._rotary.at(tokens.positions_T, tokens.highest), adapted)
         for number, layer in enumerate(weights.layers):
-            hidden_TE = self._layer(number, layer, hidden_TE, turn)
-        if wanted_M is not None:
-            hidden_TE = hidden_TE[wanted_M]
+            last = number == len(weights.layers) - 1
+            hidden_TE = self._layer(number, layer, hidden_TE, turn, wanted_M if last else None)
         logits_MV = weights.head(weights.last_norm(hidden_TE))
         if weights.logit_cap is not None:
             logits_MV = (logits_MV / weights.logit_cap).tanh_().mul_(weights.logit_cap)
         return logits_MV
 
-    def _layer(self, number: int, layer: Layer, hidden_TE: Tensor, turn: _Pass) -> Tensor:
+    def _layer(self, number: int, layer: Layer, hidden_TE: Tensor, turn: _Pass, wanted_M: Tensor | None) -> Tensor:
+        """wanted_M: the tokens that go on from here (None: all); of others there are keys and values, nothing else."""
         normed = hidden_TE if layer.attention_norm is None else layer.attention_norm(hidden_TE)
         qkv = turn.product((number, "qkv"), layer.qkv, normed)
         attended = self._attend(number, layer, qkv, turn)
+        if wanted_M is not None:
+            attended, hidden_TE, turn = attended[wanted_M], hidden_TE[wanted_M], turn.among(wanted_M)
         if layer.after_attention is None:
             hidden_TE = turn.product((number, "output"), layer.output, attended, hidden_TE)
         else:
@@ -236,15 +238,19 @@ class Decoder:
 
 def _beside(given: Mapping[str, Factors | None], outputs: Mapping[str, int]) -> Factors:
     """The factors of layers whose outputs lie side by side: A one below the other, B in blocks."""
-    rows, columns, first = [], [], 0
+    rows, columns, blocks = [], [], list[Block]()
+    first = first_rank = 0
     total = sum(outputs.values())
     for name, width in outputs.items():
         factors = given[name]
         if factors is not None:
+            ranks = slice(first_rank, first_rank + len(factors.A_RI))
+            blocks.append(Block(ranks, slice(first, first + width)))
             rows.append(factors.A_RI)
             columns.append(F.pad(factors.B_OR, (0, 0, first, total - first - width)))
+            first_rank = ranks.stop
         first += width
-    return Factors(torch.cat(rows), torch.cat(columns, 1))
+    return Factors(torch.cat(rows), torch.cat(columns, 1), tuple(blocks))
 
 
 class _Pass(NamedTuple):
@@ -260,3 +266,7 @@ class _Pass(NamedTuple):
         """x·Wᵀ + b, what adapters add, and `other`."""
         y_TO = linear(x_TI) if other_TO is None else linear.plus(x_TI, other_TO)
         return y_TO if self.adapted is None else self.adapted.add(f"{site[0]}.{site[1]}", x_TI, y_TO)
+
+    def among(self, wanted_M: Tensor) -> _Pass:
+        """As it is for some tokens alone."""
+        return self if self.adapted is None else self._replace(adapted=self.adapted.among(wanted_M))

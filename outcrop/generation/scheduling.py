@@ -255,7 +255,7 @@ class Scheduler:
         ids = [row.task.token_ids[-1] if isinstance(row.task, Answer) else 0 for row in rows]
         ids += [0] * (size - len(ids))
         adapters = [row.task.adapter for row in rows] + [None] * (size - len(rows))
-        adapted = self.adapters.for_rows(adapters, self.slots.shape.dtype)
+        adapted = self.adapters.for_rows(adapters)
         logits = self._compute(ids, lengths, DecodeAttention(self.slots, lengths), None, adapted)
         self.computed_tokens += len(rows)
         for row in rows:

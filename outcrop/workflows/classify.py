@@ -106,7 +106,9 @@ def _checked(ready: Ready, given: Iterable[str]) -> list[str]:
     labels = [label.strip() for label in given] or list(ready.folder.labels)
     if not labels:
         raise UsageError(
-            "The model was not made for a closed set of labels.", "Name the labels to weigh.", ready.folder.name
+            "The model was not made for a closed set of labels.",
+            "Name those to weigh: labels=[…] in Python, --label TEXT for each on the command line.",
+            ready.folder.name,
         )
     for label in labels:
         check_utf8(label, Origin(f"label {label!r}", 0))

@@ -16,10 +16,12 @@ from outcrop.core.completions import Completion, CompletionRequest, Sampling, Sc
 from outcrop.core.engines import AdapterRef
 from outcrop.core.errors import ModelError, UsageError
 from outcrop.generation import adapters
-from outcrop.generation.adapters import AdapterBank, Factors
+from outcrop.generation.adapters import ROWS_OF_SMALL, AdapterBank, Factors
+from outcrop.generation.architecture import read_decoder
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.folder import find_model
 from outcrop.models.loading import load_model
+from outcrop.models.lora import layer_sizes
 from tests.generation.adapters import write_adapter
 from tests.models.folders import edit
 from tests.support.families import family
@@ -158,6 +160,39 @@ def test_removing_and_adding_never_finds_stale_weights_or_prefixes(base: Path) -
     assert after.token_ids == before[0].token_ids
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rows", [2, ROWS_OF_SMALL, 20])
+@pytest.mark.parametrize("small", [True, False])
+def test_rows_side_by_side_get_what_their_adapters_add(
+    dtype: torch.dtype, rows: int, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(rows)
+    if not small:  # some of the factors go as halves then, some not
+        monkeypatch.setattr(adapters, "SMALL_FACTOR", 200)
+    model = tiny_model().to(dtype)
+    sizes, bank, trunk = layer_sizes(model), AdapterBank(), read_decoder(model)
+    parts = {"a": ("q_proj", "v_proj", "gate_proj"), "b": ("k_proj", "o_proj"), "c": ("q_proj", "k_proj", "up_proj")}
+    for rank, (digest, names) in enumerate(parts.items(), 2):
+        own = {name: size for name, size in sizes.items() if name.endswith(names)}
+        factors = {
+            name: Factors(torch.randn(rank, size.inputs, dtype=dtype), torch.randn(size.outputs, rank, dtype=dtype))
+            for name, size in own.items()
+        }
+        bank.add(digest, trunk.sites(factors))
+    digests = (["a", "b", None, "c"] * rows)[:rows]
+    together, each = bank.for_rows(digests), bank.for_runs(digests, [1] * rows)
+    assert together is not None
+    assert each is not None
+    for site, inputs, outputs in (("0.qkv", 32, 64), ("1.output", 32, 32), ("1.gate_up", 32, 128), ("0.down", 64, 32)):
+        x, y = torch.randn(rows, inputs, dtype=dtype), torch.randn(rows, outputs, dtype=dtype)
+        wanted = torch.arange(rows - 1, -1, -2)
+        for some in (torch.arange(rows), wanted):
+            expected = each.add(site, x, y.clone())[some]
+            near = {"rtol": 0.02, "atol": 0.5} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+            for found in (together, each):
+                torch.testing.assert_close(found.among(some).add(site, x[some], y[some]), expected, **near)
+
+
 def _tensors() -> int:
     gc.collect()
     return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
@@ -175,7 +210,7 @@ def test_loading_and_unloading_500_times_leaves_nothing_behind(base: Path) -> No
     for _ in range(500):
         with engine._lock:
             engine.scheduler.adapters.add(
-                ref.digest, {name: Factors(*map(torch.clone, f)) for name, f in sites.items()}
+                ref.digest, {name: Factors(f.A_RI.clone(), f.B_OR.clone(), f.blocks) for name, f in sites.items()}
             )
         engine.complete([request])
         engine.remove_adapter(ref.digest)
@@ -189,11 +224,11 @@ def test_the_stack_keeps_what_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -
     bank = AdapterBank()
     for name in "abc":
         bank.add(name, {"site": Factors(torch.ones(2, 3), torch.ones(5, 2))})
-    bank.for_rows(["a", "b"], torch.float32)
+    bank.for_rows(["a", "b"])
     assert bank._stack.order == ("a", "b")
-    bank.for_rows(["c", None], torch.float32)
+    bank.for_rows(["c", None])
     assert bank._stack.order == ("c", "a")
     bank.remove("a")
     assert bank._stack.order == ()
-    assert bank.for_rows([None, None], torch.float32) is None
+    assert bank.for_rows([None, None]) is None
     assert bank.for_runs([None], [3]) is None

@@ -27,6 +27,9 @@ def test_products_are_those_of_torch(dtype: torch.dtype, rows: int, biased: bool
         torch.testing.assert_close(single(x), expected[0], **near)
         torch.testing.assert_close(single.plus(x, other), other + expected[0], **near)
         torch.testing.assert_close(joined(x), torch.cat(expected, -1), **near)
+        for form in (x, x if dtype == torch.float64 else x.float()):
+            torch.testing.assert_close(single.unrounded(form).to(dtype), expected[0], **near)
+            torch.testing.assert_close(single.plus(form, other), other + expected[0], **near)
 
 
 def test_the_model_s_own_weights_may_change() -> None:

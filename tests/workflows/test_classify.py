@@ -151,7 +151,7 @@ def test_labels_that_are_tokens_are_a_softmax_over_these(student: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        ((), "was not made for a closed set of labels. Name the labels"),
+        ((), "was not made for a closed set of labels. Name those to weigh"),
         (("a", " ", ""), r"Label 2 is empty\. Label 3 is empty"),
         (("a", "b", " a "), "given more than once: 'a'"),
         (("a", "", "b", "b", "x</s>"), r"Label 2 is empty.*once: 'b'.*special tokens of the model: 'x</s>'"),
