@@ -228,6 +228,31 @@ def fill(template: str, values: collections.abc.Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(value, template)
 
 
+def is_filled(template: str, text: str) -> bool:
+    """Whether a text has all of a template's own words, in order and from end to end, as `fill` leaves them. False for
+    a template without words of its own."""
+    words, end = [""], 0
+    for match in PLACEHOLDER.finditer(template):
+        words[-1] += template[end : match.start()]
+        if match.group() in ("{{", "}}"):
+            words[-1] += match.group()[0]
+        else:
+            words.append("")
+        end = match.end()
+    words[-1] += template[end:]
+    if len(words) == 1:
+        return text == words[0]
+    first, *between, last = words
+    if not "".join(words).strip() or not text.startswith(first):
+        return False
+    place = len(first)
+    for word in between:
+        place = text.find(word, place) + len(word)
+        if place < len(word):
+            return False
+    return len(text) - len(last) >= place and text.endswith(last)
+
+
 def _check_template(mapping: Mapping) -> None:
     answers = {"completion", mapping.columns.get("completion", "completion")}
     for match in PLACEHOLDER.finditer(mapping.template):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from outcrop.core.errors import UsageError
-from outcrop.data.mapping import fill
+from outcrop.data.mapping import fill, is_filled
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
 from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
@@ -32,12 +32,18 @@ def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: O
         check_utf8(text, origin)
     if not isinstance(prompt, str):
         return Conversation(tuple(prompt), origin)
-    card = folder.card
-    form = card.get("prompt")
-    if form:
-        prompt = fill(form["template"], {"prompt": prompt, form["column"]: prompt})
+    prompt = in_form(folder, prompt)
     turn = Message("user", prompt)
-    return Conversation((turn,), origin) if card.get("conversations") else Pair(prompt, "", origin)
+    return Conversation((turn,), origin) if folder.card.get("conversations") else Pair(prompt, "", origin)
+
+
+def in_form(folder: ModelFolder, prompt: str) -> str:
+    """The prompt in the template that the model was trained with; one that has its words already, as rows of a split
+    have, is taken as it is. Raises UsageError where the template needs more than a prompt."""
+    form = folder.card.get("prompt")
+    if not form or is_filled(form["template"], prompt):
+        return prompt
+    return fill(form["template"], {"prompt": prompt, form["column"]: prompt})
 
 
 def check_utf8(text: str, origin: Origin) -> None:

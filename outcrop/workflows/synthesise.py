@@ -28,7 +28,7 @@ from outcrop.data.records import Conversation, Message, Pair, Record, prompt_tex
 from outcrop.data.synthesis import Judge, SynthesisSpec, made_of, plan, prompt_of
 from outcrop.data.synthetic import marked, prompt_key
 from outcrop.generation.cascade import engine_of
-from outcrop.models.asking import TUNED
+from outcrop.models.asking import TUNED, in_form
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.workflows.run_folder import RUN, STAGES, run_folder
 
@@ -170,9 +170,8 @@ class _Work:
     def _asked(self, text: str) -> Record:
         """The text in the form that the model is used to: that of its tuning, a turn, or plain."""
         card = self.loaded.folder.card
-        form = card.get("prompt")
-        if form and self.spec.how == "answer":
-            text = fill(form["template"], {"prompt": text, form["column"]: text})
+        if self.spec.how == "answer":
+            text = in_form(self.loaded.folder, text)
         tuned_on_pairs = card.get("kind") in TUNED and not card.get("conversations")
         if tuned_on_pairs or not (card.get("conversations") or self.loaded.tokenizer.chat_template):
             return Pair(text, "")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from outcrop.core.errors import UsageError
-from outcrop.data.mapping import Mapping, apply
+from outcrop.data.mapping import Mapping, apply, is_filled
 from outcrop.data.problems import Problems, Site
 from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
 
@@ -35,6 +35,26 @@ def test_a_template_is_filled_with_targets_and_columns() -> None:
     assert isinstance(record, Pair)
     assert record.prompt == "mail 2024 true a b\nMessage: Hi\tIntent {x} \\n:"
     assert not problems
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "found"),
+    [
+        ("Message: {prompt}\nIntent:", "Message: Hi\nIntent:", True),
+        ("Message: {prompt}\nIntent:", "Message: \nIntent:", True),
+        ("Message: {prompt}\nIntent:", "Message: Hi", False),
+        ("Message: {prompt}\nIntent:", "Hi\nIntent:", False),
+        ("aXa{prompt}aXa", "aXaXa", False),
+        ("{context}\nQuestion: {prompt}\nAnswer:", "It rains.\nQuestion: Does it?\nAnswer:", True),
+        ("{context}\nQuestion: {prompt}\nAnswer:", "It rains.\nAnswer:\nQuestion: Does it?", False),
+        ("{{x}} {prompt}", "{x} Hi", True),
+        ("{prompt} {text}", "Hi there", False),
+        ("the same for all", "the same for all", True),
+        ("the same for all", "the same for all of us", False),
+    ],
+)
+def test_texts_that_have_a_templates_words_already(template: str, text: str, found: bool) -> None:
+    assert is_filled(template, text) is found
 
 
 def test_a_template_alone_frames_rows_that_have_a_prompt() -> None:

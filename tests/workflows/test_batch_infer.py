@@ -200,10 +200,14 @@ def test_tuned_models_are_asked_as_they_were_trained(model: Path, tmp_path: Path
     edit(model / CARD, kind="fine-tuned", source=source, prompt=form)
     rows = write_rows(tmp_path / "rows.jsonl", [{"text": "the card"}, {"text": "the fee"}])
     plain = write_rows(tmp_path / "plain.jsonl", [{"prompt": "the card"}, {"prompt": "the fee"}])
-    result = run(model, [rows, plain], tmp_path / "out")
+    split = write_rows(
+        tmp_path / "test.jsonl",
+        [{"prompt": f"Message: {text}\nIntent:", "completion": text[4:]} for text in ("the card", "the fee")],
+    )
+    result = run(model, [rows, plain, split], tmp_path / "out")
     assert result.requests == 2
     wanted = [generate(str(model), text, max_new_tokens=6).text for text in ("the card", "the fee")]
-    for name in (RESULT, "plain.jsonl.answers.jsonl"):
+    for name in (RESULT, "plain.jsonl.answers.jsonl", "test.jsonl.answers.jsonl"):
         assert [line["answer"] for line in lines(tmp_path / "out" / name)] == wanted
 
 
