@@ -27,7 +27,7 @@ from outcrop.cli.sampling import (
     biases,
 )
 from outcrop.cli.workflows import load
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import UsageError, UserError
 from outcrop.data.records import Message
 
 ModelOption = Annotated[str, typer.Option("--model", metavar="MODEL", help=f"The model that answers: {MODEL_WORDS}.")]
@@ -78,7 +78,7 @@ def generate(
         "min_p": min_p, "repetition_penalty": repetition_penalty, "logit_bias": biases(logit_bias),
         "seed": seed, "stop_strings": tuple(stop or ()),
     }  # fmt: skip
-    check_labels(classify, label or (), {"--chat": chat, "--compare": compare}, sampling)
+    check_labels(classify, label or (), {"--chat": chat, "--compare": compare, "--no-lookup": no_lookup}, sampling)
     if no_lookup:
         sampling["lookup"] = False
     if compare is not None:
@@ -115,7 +115,7 @@ def _talk(model: str, system: str, sampling: dict[str, Any]) -> None:
         asked = [*turns, Message("user", line)]
         try:
             asked, pieces = _fitting(asked, lambda kept: stream(model, [*first, *kept], **sampling))
-        except UsageError as error:
+        except UserError as error:
             if not turns:
                 raise
             message_console().print(f"error: {error}", markup=False)

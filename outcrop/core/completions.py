@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from numbers import Real
 from typing import Any, Literal, NamedTuple, Protocol
 
 from outcrop.core.errors import UsageError, did_you_mean
@@ -15,6 +17,10 @@ FinishReason = Literal["stop", "length"]
 ConstraintKind = Literal["json_schema", "regex", "choice"]
 LONGEST_ID = 18
 """Digits of a token id, so that reading it takes no time."""
+NUMBERS = {
+    "max_new_tokens", "temperature", "top_k", "top_p", "seed", "min_p", "repetition_penalty", "top_logprobs",
+}  # fmt: skip
+"""Fields of Sampling that hold one."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Sampling:
 def sampling_from(fields: Mapping[str, Any]) -> Sampling:
     """Fields of Sampling, also as JSON holds them: lists for tuples, objects for a constraint and for logit biases.
 
-    Raises UsageError for unknown fields, and for biases of what is no token id.
+    Raises UsageError for unknown fields, for texts in place of numbers, and for biases of what is no token id.
     """
     for name in fields:
         if name not in Sampling.__dataclass_fields__:
@@ -61,8 +67,16 @@ def sampling_from(fields: Mapping[str, Any]) -> Sampling:
     given: dict[str, Any] = {name: frozen(value) for name, value in fields.items()}
     if isinstance(given.get("constraint"), Mapping):
         given["constraint"] = Constraint(**given["constraint"])
-    if isinstance(given.get("logit_bias"), Mapping):
-        given["logit_bias"] = biases_from(given["logit_bias"])
+    if isinstance(given.get("stop_strings"), str):
+        given["stop_strings"] = (given["stop_strings"],)
+    biases = given.get("logit_bias", ())
+    if isinstance(biases, Mapping):
+        given["logit_bias"] = biases_from(biases)
+    elif not isinstance(biases, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in biases):
+        raise UsageError(f"logit_bias is {biases!r}.", "Give a mapping of token ids to numbers.")
+    for name in NUMBERS & given.keys():
+        if not isinstance(given[name], Real) or isinstance(given[name], bool):
+            raise UsageError(f"{name} is {given[name]!r}.", "Allowed: a number.")
     return Sampling(**given)
 
 
@@ -71,7 +85,11 @@ def biases_from(given: Mapping[Any, float]) -> tuple[tuple[int, float], ...]:
     for key, bias in given.items():
         if not isinstance(bias, int | float):
             raise UsageError(f"The bias of token {key} is {bias!r}.", "Allowed: a number.", "logit_bias")
-    return tuple(sorted((token_id(key), float(bias)) for key, bias in given.items()))
+    biases = sorted((token_id(key), float(bias)) for key, bias in given.items())
+    for (token, _), (following, _) in pairwise(biases):
+        if token == following:
+            raise UsageError(f"Token {token} has two biases.", "Give it one.", "logit_bias")
+    return tuple(biases)
 
 
 def token_id(given: Any) -> int:

@@ -19,6 +19,8 @@ from outcrop.core.errors import UsageError
 from outcrop.core.seeds import derive
 
 MOST_TOP_LOGPROBS = 20
+LARGEST_PENALTY, LARGEST_BIAS = 100.0, 1e6
+"""Beyond them logits would be no finite numbers any more, or their differences nothing but rounding."""
 RANKED_AT_FIRST = 1024
 """So many of the likeliest tokens are sorted; all of them only where that does not reach top_p."""
 
@@ -27,17 +29,18 @@ def check_sampling(sampling: Sampling, vocabulary: int, where: str) -> None:
     """Raise UsageError for the first field that is out of its bounds."""
     most, vocabulary_words = MOST_TOP_LOGPROBS, f"token ids below {vocabulary}"
     strange = [(token, bias) for token, bias in sampling.logit_bias if not 0 <= token < vocabulary]
-    endless = [(token, bias) for token, bias in sampling.logit_bias if not math.isfinite(bias)]
+    endless = [(token, bias) for token, bias in sampling.logit_bias if not abs(bias) <= LARGEST_BIAS]
+    penalty, least, largest = sampling.repetition_penalty, 1 / LARGEST_PENALTY, LARGEST_PENALTY
     bounds = (
         ("max_new_tokens", sampling.max_new_tokens, "at least 1", sampling.max_new_tokens >= 1),
         ("temperature", sampling.temperature, "0 (greedy) or more", 0 <= sampling.temperature < math.inf),
         ("top_k", sampling.top_k, "0 (all tokens) or more", sampling.top_k >= 0),
         ("top_p", sampling.top_p, "above 0 and at most 1", 0 < sampling.top_p <= 1),
         ("min_p", sampling.min_p, "0 to 1", 0 <= sampling.min_p <= 1),
-        ("repetition_penalty", sampling.repetition_penalty, "above 0", 0 < sampling.repetition_penalty < math.inf),
+        ("repetition_penalty", penalty, f"{least:g} to {largest:g}", least <= penalty <= largest),
         ("top_logprobs", sampling.top_logprobs, f"0 to {most}", 0 <= sampling.top_logprobs <= most),
         ("logit_bias", strange, vocabulary_words, not strange),
-        ("logit_bias", endless, "finite numbers", not endless),
+        ("logit_bias", endless, f"numbers from -{LARGEST_BIAS:g} to {LARGEST_BIAS:g}", not endless),
         ("stop_strings", sampling.stop_strings, "strings that are not empty", all(sampling.stop_strings)),
     )  # fmt: skip
     for name, given, allowed, holds in bounds:

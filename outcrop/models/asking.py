@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import UsageError, did_you_mean
 from outcrop.data.mapping import fill, is_filled
-from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Text
+from outcrop.data.records import Conversation, Message, Origin, Pair, Record, Role, Text
 from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
 
@@ -24,10 +25,14 @@ class Question(NamedTuple):
 
 
 def asked_record(folder: ModelFolder, prompt: str | Sequence[Message], origin: Origin = PROMPT) -> Record:
-    """The prompt as the model was trained on prompts: through its template, and as a turn or as plain text.
+    """The prompt as the model was trained on prompts: through its template, and as a turn or as plain text. One turn of
+    the user asks a model that was tuned on pairs as a prompt: it knows no turns.
 
     Raises UsageError where the template needs more than a prompt, and for text that is not UTF-8.
     """
+    on_pairs = folder.card.get("kind") in TUNED and not folder.card.get("conversations")
+    if on_pairs and not isinstance(prompt, str) and [message.role for message in prompt] == ["user"]:
+        prompt = prompt[0].content
     for text in [prompt] if isinstance(prompt, str) else [message.content for message in prompt]:
         check_utf8(text, origin)
     if not isinstance(prompt, str):
@@ -44,6 +49,21 @@ def in_form(folder: ModelFolder, prompt: str) -> str:
     if not form or is_filled(form["template"], prompt):
         return prompt
     return fill(form["template"], {"prompt": prompt, form["column"]: prompt})
+
+
+def checked_prompt(prompt: Any, origin: Origin = PROMPT) -> str | Sequence[Message]:
+    """What a caller in Python asks: a text, or turns that do not end with the assistant's. Raises UsageError."""
+    if isinstance(prompt, str):
+        return prompt
+    if not isinstance(prompt, list | tuple) or not prompt or not all(isinstance(turn, Message) for turn in prompt):
+        allowed = "a text, or a list of outcrop.data.records.Message(role, content) with one turn at least"
+        raise UsageError(f"The prompt is {reprlib.repr(prompt)}.", f"Allowed: {allowed}.", str(origin))
+    strange = [turn.role for turn in prompt if turn.role not in get_args(Role)]
+    if strange:
+        raise UsageError(f"A turn has the role {strange[0]!r}.", did_you_mean(strange[0], get_args(Role)), str(origin))
+    if prompt[-1].role == "assistant":
+        raise UsageError("The last turn is the assistant's.", "End with the turn that asks.", str(origin))
+    return prompt
 
 
 def check_utf8(text: str, origin: Origin) -> None:
@@ -67,19 +87,12 @@ def prompt_question(renderer: Renderer, folder: ModelFolder, prompt: str) -> Que
     return Question(tuple(renderer.prompt(record)), answers(folder, record))
 
 
-def turns_record(folder: ModelFolder, messages: Sequence[Message]) -> Record:
-    """Turns of a client. One turn of the user asks a model that was tuned on pairs as a prompt: it knows no turns."""
-    on_pairs = folder.card.get("kind") in TUNED and not folder.card.get("conversations")
-    is_prompt = on_pairs and [message.role for message in messages] == ["user"]
-    return asked_record(folder, messages[0].content if is_prompt else messages)
-
-
 def conversation_question(renderer: Renderer, folder: ModelFolder, messages: Sequence[Message]) -> Question:
-    """The question of a client's turns, as `turns_record` reads them.
+    """The question of a client's turns.
 
     An assistant's turn at the end is an answer begun: the model goes on with it. Raises DataError for special tokens.
     """
-    record = turns_record(folder, messages)
+    record = asked_record(folder, messages)
     ids = renderer.prompt(record)
     if messages[-1].role != "assistant":
         return Question(tuple(ids), answers=True)

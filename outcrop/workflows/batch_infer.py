@@ -115,6 +115,8 @@ def batch(
     began = time.monotonic()
     reading = Reading(columns, template, roles, format, invocation, foundation)
     reading.check()
+    if isinstance(data, str):
+        raise UsageError(f"data is the text {data!r}.", "Give a list of files, folders or s3:// locations.")
     if precision not in get_args(Precision):
         raise UsageError(f"precision is {precision!r}.", f"Allowed: {', '.join(get_args(Precision))}.")
     table = table_path(published_folder(), publish) if publish else None

@@ -13,7 +13,7 @@ from outcrop.core.completions import Score, ScoreRequest
 from outcrop.core.errors import UsageError
 from outcrop.data.records import Message, Origin, Record, Text
 from outcrop.generation.choosing import shares
-from outcrop.models.asking import PROMPT, asked_record, check_utf8
+from outcrop.models.asking import PROMPT, asked_record, check_utf8, checked_prompt
 from outcrop.workflows.generate import Ready, opened
 
 SCORED_TOGETHER = 128
@@ -57,14 +57,18 @@ def classify(
     """Weigh labels as the answer to a prompt or a conversation, or to each of several of them, as `generate` asks.
 
     labels: by default those that the model was made for. White space around one does not count. Neither their order
-    nor other prompts change anything. Raises UsageError for labels that are empty, repeated, or none at all.
+    nor other prompts change anything beyond rounding. Raises UsageError for labels that are empty, repeated, or none
+    at all.
     """
-    single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Message))
+    single = not isinstance(prompts, list | tuple) or (len(prompts) > 0 and isinstance(prompts[0], Message))
     asked: Sequence[Any] = [prompts] if single else prompts
     ready = opened(model)
     chosen = _checked(ready, labels)
     places = [PROMPT] if single else [Origin("prompts", number) for number in range(1, len(asked) + 1)]
-    records = [asked_record(ready.folder, prompt, place) for prompt, place in zip(asked, places, strict=True)]
+    records = [
+        asked_record(ready.folder, checked_prompt(prompt, place), place)
+        for prompt, place in zip(asked, places, strict=True)
+    ]
     found = [
         each
         for start in range(0, len(records), SCORED_TOGETHER)
@@ -77,6 +81,8 @@ def _weighed(ready: Ready, records: Sequence[Record], labels: Sequence[str]) -> 
     renderer = ready.renderer
     requests = [ScoreRequest(tuple(renderer.prompt(record)), renderer.answers(record, labels)) for record in records]
     _refuse_twins(labels, requests[0].candidates)
+    for record, request in zip(records, requests, strict=True):
+        ready.engine.scoring(request, str(record.origin))  # refuses what is too long by its own place
     return [_classification(labels, scores) for scores in ready.engine.score(requests)]
 
 
@@ -101,9 +107,12 @@ def _classification(labels: Sequence[str], scores: Sequence[Score]) -> Classific
 
 def _checked(ready: Ready, given: Iterable[str]) -> list[str]:
     """The labels, sorted, so that their order changes nothing. Raises UsageError with everything that is wrong."""
-    if isinstance(given, str):
-        raise UsageError(f"labels is the text {given!r}.", "Give a list of texts.")
-    labels = [label.strip() for label in given] or list(ready.folder.labels)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise UsageError(f"labels is {given!r}.", "Give a list of texts.")
+    texts = list(given)
+    if others := [label for label in texts if not isinstance(label, str)]:
+        raise UsageError(f"{others[0]!r} is no label.", "Give a list of texts.")
+    labels = [label.strip() for label in texts] or list(ready.folder.labels)
     if not labels:
         raise UsageError(
             "The model was not made for a closed set of labels.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,7 +17,8 @@ from outcrop.data.records import Message
 from outcrop.generation.cascade import engine_of
 from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.generation.lookup import Lookup
-from outcrop.models.asking import answers, asked_record
+from outcrop.generation.sampling import check_sampling
+from outcrop.models.asking import answers, asked_record, checked_prompt
 from outcrop.models.folder import FileStates, ModelFolder, find_model
 from outcrop.models.loading import open_model
 from outcrop.models.rendering import Renderer
@@ -37,6 +39,7 @@ def generate(model: str, prompt: str | Sequence[Message], *, lookup: bool = True
     A tuned model is asked in the form it was trained on; any other continues the prompt. lookup: an answer that was
     published (`outcrop batch --publish`) is taken instead, and says so.
     """
+    prompt = checked_prompt(prompt)
     found = _published(model, prompt, sampling) if lookup else None
     if found is not None:
         return found
@@ -47,6 +50,7 @@ def generate(model: str, prompt: str | Sequence[Message], *, lookup: bool = True
 
 def stream(model: str, prompt: str | Sequence[Message], *, lookup: bool = True, **sampling: Any) -> Iterator[str]:
     """The same as text deltas."""
+    prompt = checked_prompt(prompt)
     found = _published(model, prompt, sampling) if lookup else None
     if found is not None:
         return iter([found.text])
@@ -73,9 +77,11 @@ def _published(model: str, prompt: str | Sequence[Message], sampling: dict[str, 
     tables = published_folder()
     if not tables.is_dir() or "stop_ids" in sampling:
         return None
+    options = sampling_from(sampling)
+    check_sampling(options, sys.maxsize, "the options")
     known = _identify(model, find_model(model).state())
     state = tuple((file.name, file.stat().st_ino) for file in sorted(tables.glob("*.sqlite")))
-    return _lookup(tables, known.digest, state).find(asked_record(known.folder, prompt), sampling_from(sampling))
+    return _lookup(tables, known.digest, state).find(asked_record(known.folder, prompt), options)
 
 
 @lru_cache(maxsize=4)

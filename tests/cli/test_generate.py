@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from outcrop.core.completions import Completion, Sampling
-from outcrop.core.errors import UsageError
+from outcrop.core.errors import DataError, UsageError
 from outcrop.data.records import Message
 from outcrop.workflows.classify import Classification, WeighedLabel
 
@@ -65,13 +65,16 @@ def test_a_full_context_loses_the_earliest_turns_and_a_refused_line_does_not_end
     def stream(model: str, messages: list[Message], **_: Any) -> Iterator[str]:
         if len(messages) > 3 or messages[-1].content == "too long":
             raise UsageError("The prompt is too long.", "Ask less.")
+        if messages[-1].content == "<|end|>":
+            raise DataError("The text contains <|end|>.", "Remove it.")
         seen.append([turn.content for turn in messages])
         return iter(["answer"])
 
     command.provide("stream", stream)
-    done = command("generate", "--model", "m", "--chat", stdin="one\ntwo\nthree\ntoo long\nfour\n")
+    done = command("generate", "--model", "m", "--chat", stdin="one\ntwo\nthree\ntoo long\n<|end|>\nfour\n")
     assert done.exit_code == 0
     assert done.stderr.count("The prompt is too long.") == 1
+    assert done.stderr.count("The text contains <|end|>.") == 1
     assert seen == [
         ["one"], ["one", "answer", "two"], ["two", "answer", "three"], ["three", "answer", "four"],
     ]  # fmt: skip

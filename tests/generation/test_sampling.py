@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from outcrop.core.completions import Sampling
 from outcrop.core.errors import UsageError
 from outcrop.generation import sampling as choosing
-from outcrop.generation.sampling import Chooser, DrawStream, check_sampling, choose_tokens
+from outcrop.generation.sampling import (
+    LARGEST_BIAS,
+    LARGEST_PENALTY,
+    Chooser,
+    DrawStream,
+    check_sampling,
+    choose_tokens,
+)
 
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0])
 
@@ -96,6 +103,17 @@ def test_min_p_keeps_what_is_not_much_less_likely_than_the_likeliest() -> None:
     assert set(_choose(Sampling(temperature=1.0, min_p=1.0), draws=50)) == {0}
 
 
+def test_draws_within_bounds_are_always_tokens() -> None:
+    """However large penalty and biases are together, and where all tokens are pushed away."""
+    for penalty in (1 / LARGEST_PENALTY, LARGEST_PENALTY):
+        for biases in (((0, LARGEST_BIAS), (1, -LARGEST_BIAS)), tuple((token, -LARGEST_BIAS) for token in range(5))):
+            for restriction in ({}, {"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.1}):
+                sampling = Sampling(temperature=1.0, repetition_penalty=penalty, logit_bias=biases, **restriction)
+                check_sampling(sampling, len(LOGITS), "here")
+                [token] = choose_tokens(LOGITS[None], [Chooser(sampling, (0, 1))]).tokens
+                assert 0 <= token < len(LOGITS)
+
+
 def test_repetition_penalty_and_bias_change_what_is_chosen() -> None:
     chooser = Chooser(Sampling(repetition_penalty=3.0), (0,))
     assert choose_tokens(LOGITS[None], [chooser]).tokens == [1]
@@ -152,6 +170,10 @@ def test_restrictions_equal_a_plain_sort(logits: list[int], top_k: int, top_p: f
         Sampling(top_logprobs=21),
         Sampling(logit_bias=((300, 1.0),)),
         Sampling(logit_bias=((3, math.inf),)),
+        Sampling(logit_bias=((3, math.nan),)),
+        Sampling(logit_bias=((3, 1e39),)),
+        Sampling(repetition_penalty=1e-300),
+        Sampling(repetition_penalty=101.0),
     ],
 )
 def test_values_out_of_bounds_are_named(sampling: Sampling) -> None:

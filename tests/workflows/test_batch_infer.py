@@ -204,11 +204,26 @@ def test_tuned_models_are_asked_as_they_were_trained(model: Path, tmp_path: Path
         tmp_path / "test.jsonl",
         [{"prompt": f"Message: {text}\nIntent:", "completion": text[4:]} for text in ("the card", "the fee")],
     )
-    result = run(model, [rows, plain, split], tmp_path / "out")
+    turns = [{"messages": [{"role": "user", "content": text}]} for text in ("the card", "the fee")]
+    turns += [{"messages": [*turn["messages"], {"role": "assistant", "content": "known"}]} for turn in turns]
+    turned = write_rows(tmp_path / "turns.jsonl", turns)
+    result = run(model, [rows, plain, split, turned], tmp_path / "out")
     assert result.requests == 2
     wanted = [generate(str(model), text, max_new_tokens=6).text for text in ("the card", "the fee")]
     for name in (RESULT, "plain.jsonl.answers.jsonl", "test.jsonl.answers.jsonl"):
         assert [line["answer"] for line in lines(tmp_path / "out" / name)] == wanted
+    assert [line["answer"] for line in lines(tmp_path / "out" / "turns.jsonl.answers.jsonl")] == wanted * 2
+
+
+def test_a_row_that_cannot_be_computed_is_an_error_row_and_the_others_go_on(model: Path, tmp_path: Path) -> None:
+    bodies = [{"prompt": "the card", "max_tokens": 3, "temperature": 1} for _ in range(3)]
+    bodies[1]["repetition_penalty"] = 1e-300
+    rows = [
+        {"custom_id": str(number), "method": "POST", "url": "/v1/completions", "body": body | {"model": "m"}}
+        for number, body in enumerate(bodies)
+    ]
+    result = run(model, write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "out")
+    assert (result.succeeded, result.failed) == (2, 1)
 
 
 def test_columns_are_mapped_and_tables_read(model: Path, tmp_path: Path) -> None:

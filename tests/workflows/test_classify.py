@@ -96,6 +96,30 @@ def test_an_adapter_weighs_as_merged(model: Path, tmp_path: Path) -> None:
     assert found != classify(str(model), "the card", LABELS)
 
 
+def test_one_turn_asks_a_model_that_was_tuned_on_pairs_as_a_prompt(model: Path) -> None:
+    edit(model / CARD, kind="fine-tuned", prompt={"template": "Message: {prompt}\nIntent:", "column": "text"})
+    asked = classify(str(model), "the card", LABELS)
+    turned = classify(str(model), [Message("user", "the card")], LABELS)
+    assert [each.logprob for each in turned.labels] == pytest.approx([each.logprob for each in asked.labels], abs=1e-5)
+    assert_is(asked, naive(load_model(str(model)), Pair("Message: the card\nIntent:", ""), LABELS), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "labels", "says"),
+    [
+        ([[]], LABELS, "The prompt is []"),
+        (None, LABELS, "The prompt is None"),
+        ("the", None, "labels is None. Give a list of texts"),
+        ("the", ["a", 1], "1 is no label. Give a list of texts"),
+        (["the"] * 3 + ["the card " * 400], LABELS, "prompts:4: The prompt has"),
+    ],
+)
+def test_mistakes_of_callers_are_told(model: Path, prompts: Any, labels: Any, says: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        classify(str(model), prompts, labels)
+    assert says in str(refused.value)
+
+
 def test_the_order_of_labels_changes_nothing(model: Path) -> None:
     assert classify(str(model), "the card", LABELS) == classify(str(model), "the card", reversed(LABELS))
 
@@ -136,7 +160,7 @@ def test_a_label_that_begins_another_is_as_likely_as_its_own_end(model: Path) ->
 
 def test_labels_that_are_tokens_are_a_softmax_over_these(student: str) -> None:
     loaded = load_model(student)
-    for prompt in ("the card", [Message("user", "the card")]):
+    for prompt in ("the card", list(TURNS)):
         record: Record = Pair(prompt, "") if isinstance(prompt, str) else Conversation(tuple(prompt))
         with torch.no_grad():
             logits = loaded.model(torch.tensor([loaded.renderer.prompt(record)])).logits[0, -1].double()
@@ -155,7 +179,7 @@ def test_labels_that_are_tokens_are_a_softmax_over_these(student: str) -> None:
         (("a", " ", ""), r"Label 2 is empty\. Label 3 is empty"),
         (("a", "b", " a "), "given more than once: 'a'"),
         (("a", "", "b", "b", "x</s>"), r"Label 2 is empty.*once: 'b'.*special tokens of the model: 'x</s>'"),
-        ("card", "labels is the text 'card'. Give a list"),
+        ("card", "labels is 'card'. Give a list"),
         (("a", "\udcff"), "Character 1 is not UTF-8"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,51 @@ def test_messages_are_rendered_with_the_chat_template(model: Path, asked: list[t
     generate(str(model), turns, max_new_tokens=1)
     loaded = load_model(str(model))
     assert loaded.tokenizer.decode(asked[0]) == "a</s>b</s>c</s>"
+
+
+def test_one_turn_asks_a_model_that_was_tuned_on_pairs_as_a_prompt(model: Path, asked: list[tuple[int, ...]]) -> None:
+    edit(model / CARD, kind="fine-tuned", prompt=TEMPLATE)
+    turn = Message("user", "the card")
+    assert generate(str(model), [turn]).text == generate(str(model), "the card").text
+    assert "".join(stream(str(model), (turn,))) == generate(str(model), "Message: the card\nIntent:").text
+    assert set(asked) == {ids(load_model(str(model)), Pair("Message: the card\nIntent:", ""))}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ([], "The prompt is []. Allowed: a text, or a list"),
+        (None, "The prompt is None"),
+        ([{"role": "user", "content": "hi"}], "Allowed: a text, or a list of outcrop.data.records.Message"),
+        ([Message("foo", "hi")], "A turn has the role 'foo'"),  # type: ignore[arg-type]
+        ([Message("user", "hi"), Message("assistant", "yo")], "The last turn is the assistant's. End with the turn"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(model: Path, prompt: Any, says: str) -> None:
+    for ask in (generate, stream):
+        with pytest.raises(UsageError, match=re.escape(says)):
+            ask(str(model), prompt)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "says"),
+    [
+        ({"min_p": "0.3"}, "min_p is '0.3'. Allowed: a number"),
+        ({"logit_bias": 5}, "logit_bias is 5. Give a mapping"),
+        ({"logit_bias": None}, "logit_bias is None"),
+        ({"logit_bias": {5: 1.0, "05": 2.0}}, "Token 5 has two biases"),
+        ({"logit_bias": {5: 1e39}}, "Allowed: numbers from -1e+06 to 1e+06"),
+        ({"repetition_penalty": 1e-300}, "Allowed: 0.01 to 100"),
+    ],
+)
+def test_options_that_cannot_be_computed_with_are_refused(model: Path, sampling: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(says)):
+        generate(str(model), "the card", temperature=1.0, **sampling)
+
+
+def test_a_stop_string_alone_is_one_stop(model: Path) -> None:
+    one, listed = (generate(str(model), "the card", stop_strings=stops) for stops in ("zq", ["zq"]))
+    assert one.token_ids == listed.token_ids == generate(str(model), "the card").token_ids
 
 
 def test_a_template_that_needs_more_than_a_prompt_says_so(model: Path) -> None:
@@ -191,10 +237,10 @@ def test_a_conversation_carries_its_turns(model: Path, asked: list[tuple[int, ..
         (("--model", "MODEL", "--prompt", ""), "The prompt has no tokens"),
         (("--model", "MODEL", "--prompt", "x " * 300), "context of 256 tokens is exceeded"),
         (("--model", "MODEL", "--prompt", "x", "--top-p", "0"), "top_p is 0"),
-        (("--model", "MODEL", "--prompt", "x", "--repetition-penalty", "0"), "Allowed: above 0"),
+        (("--model", "MODEL", "--prompt", "x", "--repetition-penalty", "0"), "Allowed: 0.01 to 100"),
         (("--model", "MODEL", "--prompt", "x", "--min-p", "1.5"), "--min-p': Input should be less than or equal to 1"),
         (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5=1,300=2"), "Allowed: token ids below 300"),
-        (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5=inf"), "finite numbers"),
+        (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5=inf"), "numbers from -1e+06"),
         (("--model", "MODEL", "--prompt", "x", "--logit-bias", "card=1"), "'card' is no token id"),
         (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5"), "Write a token id and a number"),
         (("--model", "MODEL", "--prompt", "x", "--logit-bias", "5=1", "--logit-bias", "05=2"), "twice"),

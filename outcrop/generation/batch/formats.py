@@ -16,7 +16,7 @@ from outcrop.data.formats.container import Row
 from outcrop.data.formats.json_text import type_name
 from outcrop.data.mapping import Mapping, reference
 from outcrop.data.problems import Problems, Site
-from outcrop.data.records import Origin, Record
+from outcrop.data.records import Conversation, Origin, Record
 from outcrop.data.unanswered import mapped, read_by_form
 from outcrop.generation.batch.questions import BodyReader, Question, Refusal, Written
 from outcrop.models.asking import asked_record
@@ -127,7 +127,10 @@ class PlainRecords(BatchFormat):
         prompt = row.values.get("prompt")
         if not self.mapping and not self.form and isinstance(prompt, str) and prompt:
             return Question(asked_record(self.folder, prompt, row.origin), {}, _plain)
-        return Question(self._record(row), {}, _plain)
+        record = self._record(row)
+        if isinstance(record, Conversation):
+            record = asked_record(self.folder, record.messages, row.origin)
+        return Question(record, {}, _plain)
 
     def line(self, row: Row | None, origin: Origin, written: Written | Refusal) -> OutputLine:
         """The row with its answer, or with its error."""

@@ -16,7 +16,7 @@ from outcrop.core.completions import Completion, CompletionRequest, Sampling, fr
 from outcrop.core.seeds import derive
 from outcrop.data.records import Pair, Record
 from outcrop.generation.batch.questions import Question, Refusal
-from outcrop.models.asking import answers, asked_record, turns_record
+from outcrop.models.asking import answers, asked_record
 from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
 
@@ -72,7 +72,7 @@ class Asker:
         """The record that a question puts to the model, and how answers are chosen."""
         sampling = sampling_from(vars(self._defaults) | dict(question.sampling))
         if isinstance(question.prompt, tuple):
-            return Asked(turns_record(self.folder, question.prompt), sampling, False)
+            return Asked(asked_record(self.folder, question.prompt), sampling, False)
         if not isinstance(question.prompt, str):
             return Asked(question.prompt, sampling, False)
         return Asked(asked_record(self.folder, question.prompt), sampling, True)

@@ -10,7 +10,7 @@ from outcrop.bodies.asks import Ask
 from outcrop.core.completions import Completion
 from outcrop.data.records import Message, Record, Text
 from outcrop.generation.lookup import Lookup
-from outcrop.models.asking import asked_record, turns_record
+from outcrop.models.asking import asked_record
 from outcrop.models.folder import ModelFolder
 from outcrop.models.rendering import Renderer
 
@@ -65,4 +65,4 @@ def _record(renderer: Renderer, folder: ModelFolder, ask: Ask) -> Record | None:
     if isinstance(prompt, str):
         return None if renderer.special_tokens_in(Text(prompt)) else asked_record(folder, prompt)
     turns = [turn for turn in prompt if isinstance(turn, Message)]
-    return turns_record(folder, turns) if turns and turns[-1].role != "assistant" else None
+    return asked_record(folder, turns) if turns and turns[-1].role != "assistant" else None
