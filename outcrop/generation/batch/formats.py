@@ -124,11 +124,11 @@ class PlainRecords(BatchFormat):
         for field in (ANSWER, REASON, ERROR):
             if field in row.values:
                 raise UsageError(f"The row has a field {field} already.", "Rename it: the answer is put there.")
-        prompt = row.values.get("prompt")
-        if not self.mapping and not self.form and isinstance(prompt, str) and prompt:
+        prompt, named = row.values.get("prompt"), self.mapping or self.form  # a named form is asked as it is read
+        if not named and isinstance(prompt, str) and prompt:
             return Question(asked_record(self.folder, prompt, row.origin), {}, _plain)
         record = self._record(row)
-        if isinstance(record, Conversation):
+        if not named and isinstance(record, Conversation):
             record = asked_record(self.folder, record.messages, row.origin)
         return Question(record, {}, _plain)
 
