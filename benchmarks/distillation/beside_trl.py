@@ -2,14 +2,15 @@
 
     python benchmarks/distillation/beside_trl.py --teacher MODEL --data labelled.jsonl --trl-python ENV/bin/python
                                                  [--rows 320] [--epochs 2] [--on-policy] [--precision auto|float32]
-                                                 [--trl-bf16] [--map …] [--template …] [--to FILE]
+                                                 [--trl-bf16] [--states-weight W] [--map …] [--template …] [--to FILE]
 
 Forward KL on given answers (TRL: lmbda 0, beta 0); --on-policy: reverse KL on answers that the student draws at every
 step (lmbda 1, beta 1). TRL gets the rows in tokens already. Our total holds the teacher's one pass; TRL's teacher runs
 at every step. We go before and after TRL on the same core, so that a machine that drifts shows, and
 both times count. Both students are scored by us on held-out rows: exact match by greedy decoding, and the forward
 divergence from the teacher. --precision: of our steps, by default the faster by measurement, as for every tuning;
---trl-bf16: TRL's in bf16 (autocast) instead of fp32, whichever is faster for it.
+--trl-bf16: TRL's in bf16 (autocast) instead of fp32, whichever is faster for it. --states-weight: of the teacher's
+states in our objective, which TRL's does not have.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -36,7 +38,7 @@ from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.precision import choose
 from outcrop.models.saving import save_card, save_weights
 from outcrop.store.teacher_cache import TeacherCache
-from outcrop.training.batches import BatchPlan
+from outcrop.training.batches import BatchPlan, Example
 from outcrop.training.distillation.objective import Distillation, mean_divergence
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.engine import TrainingEngine
@@ -54,7 +56,6 @@ from outcrop.workflows.teaching import explained
 HERE = Path(__file__).parent
 OBJECTIVE = DistillationSpec(gold_share=0.0)
 MEASURED_ROWS = 2048
-ON_POLICY = DistillationSpec(gold_share=0.0, on_policy_share=1.0)
 
 
 def main() -> None:
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--on-policy", action="store_true")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--trl-bf16", action="store_true")
+    parser.add_argument("--states-weight", type=float, default=0.0)
     parser.add_argument("--to", type=Path, default=HERE / "results" / "beside-trl.json")
     options = parser.parse_args()
     torch.set_num_threads(settings.threads())
@@ -91,14 +93,13 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     train, held = [records[row] for row in order[: options.rows]], [records[row] for row in order[options.rows :]]
     student = cut_in_half(teacher, train, scratch / "student")
     warm_up = max(1, options.epochs * len(train) // options.batch_size // 20)
-    told = {
-        "epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": options.learning_rate,
-        "warmup_steps": warm_up,
-    }  # fmt: skip
+    told = {"epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": options.learning_rate,
+            "warmup_steps": warm_up}  # fmt: skip
     longest = max(len(teacher.renderer.answer(record, answer_text(record))) for record in train)
     way = {"on_policy": options.on_policy, "longest": longest, "bf16": options.trl_bf16}
     dtype = dtype_of(options.precision, teacher)
-    work = Work(teacher, student, train, told, longest, dtype, options.on_policy)
+    more: dict[str, Any] = {"on_policy_share": 1.0} if options.on_policy else {"states_weight": options.states_weight}
+    work = Work(teacher, student, train, told, longest, dtype, DistillationSpec(gold_share=0.0, **more))
     before = ours(work, scratch / "before")
     theirs = theirs_in_their_environment(options, train, told | way, scratch)
     after = ours(work, scratch / "after")
@@ -107,7 +108,7 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     examples = examples_of(student, student.make(), held_lessons)
     result: dict[str, Any] = {
         "teacher": Path(options.teacher).name, "rows": len(train), "held_out": len(held), **told,
-        "on_policy": options.on_policy, "longest_answer": longest,
+        "on_policy": options.on_policy, "states_weight": options.states_weight, "longest_answer": longest,
         "dtypes": {"outcrop": str(dtype).removeprefix("torch."), "trl": "bf16" if options.trl_bf16 else "float32"},
         "our_seconds_before_and_after": [each.teacher_pass + sum(each.steps) for each in (before, after)],
     }  # fmt: skip
@@ -116,17 +117,22 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         ("outcrop", in_floats(student, after.engine), before.steps + after.steps, passes),
         ("trl", Trunk(load_model(str(scratch / "theirs")).model), theirs["seconds"], 0.0),
     ):
-        score, times = summarise(score_rows(trunk, examples, 4096)), 2 if name == "outcrop" else 1
+        times = 2 if name == "outcrop" else 1
         result[name] = {
             "step_ms": 1000 * median(taken), "teacher_pass_seconds": alone / times,
-            "total_seconds": (alone + sum(taken)) / times,
-            "exact_match": score.exact_match, "loss": score.loss,
-            "divergence": mean_divergence(trunk, examples, OBJECTIVE, 4096),
+            "total_seconds": (alone + sum(taken)) / times, **quality(trunk, examples),
         }  # fmt: skip
     result["steps_faster"] = result["trl"]["step_ms"] / result["outcrop"]["step_ms"]
     result["whole_faster"] = result["trl"]["total_seconds"] / result["outcrop"]["total_seconds"]
     result["trl_versions"] = theirs["versions"]
     return result
+
+
+def quality(trunk: Trunk, examples: Sequence[Example]) -> dict[str, float]:
+    """On rows that neither side has seen."""
+    score = summarise(score_rows(trunk, examples, 4096))
+    distance = mean_divergence(trunk, examples, OBJECTIVE, 4096)
+    return {"exact_match": score.exact_match, "loss": score.loss, "divergence": distance}
 
 
 def cut_in_half(teacher: LoadedModel, train: list[Record], folder: Path) -> Student:
@@ -167,7 +173,7 @@ class Ours(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What is to be done. told: settings of the training; longest: tokens of a drawn answer; dtype: of ours."""
+    """What is to be done. told: settings of the training; longest: tokens of a drawn answer; dtype, objective: ours."""
 
     teacher: LoadedModel
     student: Student
@@ -175,13 +181,13 @@ class Work(NamedTuple):
     told: dict[str, Any]
     longest: int
     dtype: torch.dtype
-    on_policy: bool
+    objective: DistillationSpec
 
 
 def ours(work: Work, scratch: Path) -> Ours:
     """A whole training; on-policy the teacher has no pass before it."""
-    teacher, student, train, told, longest, dtype, on_policy = work
-    objective = ON_POLICY if on_policy else OBJECTIVE
+    teacher, student, train, told, longest, dtype, objective = work
+    on_policy = bool(objective.on_policy_share)
     start = time.perf_counter()
     master = LocalTeacher(teacher, TeacherCache(scratch / "teachers.db"), ignore)
     lessons = explained(master, teacher.renderer, train, None if on_policy else objective, 0)

@@ -20,6 +20,9 @@ MIN_SHARED_PREFIX = 4
 LONG = 1024
 """Documents longer than this attend alone, through the kernel that keeps no [S, S] matrix."""
 
+MOST_ENDS = 0.75
+"""Of the rows, that go through the last feed-forward alone: gathering and scattering more of them would not pay."""
+
 ROWS, QUERIES, KEYS = 32, 16, 32
 """Rows of a batch, queries and keys of a group come in multiples of these: batches repeat each other's shapes, for each
 of which the matrix library compiles and keeps a kernel, and softmax on the CPU wants whole vectors of 32 numbers."""
@@ -27,12 +30,14 @@ of which the matrix library compiles and keeps a kernel, and softmax on the CPU 
 
 class Teaching(NamedTuple):
     """What a teacher says at each supervised token of a document, in order: tokens [m, K] and their probabilities
-    [m, K], 0 where fewer are kept; rest [m]: the mass of all other tokens; own: the student wrote these tokens."""
+    [m, K], 0 where fewer are kept; rest [m]: the mass of all other tokens; own: the student wrote these tokens;
+    states [m, E]: the teacher's last hidden states, None where they are not asked for."""
 
     ids: NDArray[Any]
     probabilities: NDArray[np.float32]
     rest: NDArray[np.float32]
     own: bool = False
+    states: NDArray[np.float16] | None = None
 
 
 class Segment(NamedTuple):
@@ -59,11 +64,17 @@ class Group:
 
 
 class TeacherRows(NamedTuple):
-    """`Teaching` of a batch: ids [M, K], probabilities [M, K], rest [M]."""
+    """`Teaching` of a batch: ids [M, K], probabilities [M, K], rest [M], states [M, E]."""
 
     ids: Tensor
     probabilities: Tensor
     rest: Tensor
+    states: Tensor | None = None
+
+    def at(self, rows: slice | Tensor) -> TeacherRows:
+        """Some of the M rows."""
+        states = None if self.states is None else self.states[rows]
+        return TeacherRows(self.ids[rows], self.probabilities[rows], self.rest[rows], states)
 
 
 class HeadTables(NamedTuple):
@@ -172,7 +183,8 @@ class Layout:
 
     ids [T], positions [T]; supervised [M]: rows whose next token is a target, ascending; targets [M]; weights [M];
     teacher: what one says at the supervised rows, if there is one; own [M]: where the student wrote the targets, None
-    for nowhere.
+    for nowhere; ends: the rows that go through the last feed-forward, after which no row sees another: the supervised
+    and a few more, None for all.
     """
 
     ids: Tensor
@@ -183,6 +195,7 @@ class Layout:
     attention: Attention
     teacher: TeacherRows | None = None
     own: Tensor | None = None
+    ends: Tensor | None = None
 
     def to(self, device: torch.device) -> Layout:
         """The same layout with all tables on `device`."""
@@ -247,7 +260,16 @@ def lay_out(segments: Sequence[Segment], multiple: int = 1) -> Layout:
         attention=Attention(tuple(spans), len(ids), prefix, max(len(s.ids) for s in segments)),
         teacher=_teacher(segments, len(target_rows)),
         own=_own(segments),
+        ends=_ends(target_rows - 1, len(ids), multiple),
     )
+
+
+def _ends(supervised: NDArray[np.int64], total: int, multiple: int) -> Tensor | None:
+    """The supervised rows, and others up to a multiple; None where leaving the rest out would not pay."""
+    if _rounded(len(supervised), multiple) > MOST_ENDS * total:
+        return None
+    others = np.setdiff1d(np.arange(total), supervised, assume_unique=True)[: -len(supervised) % multiple]
+    return torch.from_numpy(np.union1d(supervised, others))
 
 
 def _teacher(segments: Sequence[Segment], supervised: int) -> TeacherRows | None:
@@ -265,7 +287,10 @@ def _teacher(segments: Sequence[Segment], supervised: int) -> TeacherRows | None
         probabilities[start : start + count, :kept] = teaching.probabilities
         start += count
     rest = np.concatenate([teaching.rest for teaching in taught])
-    return TeacherRows(torch.from_numpy(ids), torch.from_numpy(probabilities), torch.from_numpy(rest))
+    told = [teaching.states for teaching in taught if teaching.states is not None]
+    assert len(told) in (0, len(taught)), "some documents of a batch have the teacher's states, others none"
+    states = torch.from_numpy(np.concatenate(told)) if told else None
+    return TeacherRows(torch.from_numpy(ids), torch.from_numpy(probabilities), torch.from_numpy(rest), states)
 
 
 def _own(segments: Sequence[Segment]) -> Tensor | None:

@@ -44,6 +44,9 @@ class Trunk:
         for module in list(model.modules()):
             _exchange(module)
             _silence(module)
+        self._ends: Tensor | None = None
+        if not recompute:  # which comes back to a layer when its layout is gone
+            self._leave_out_what_nobody_sees()
         if probe:
             probe.check(self)
         if dropout:
@@ -65,13 +68,33 @@ class Trunk:
         table = self.embedding.weight
         plain = type(self.embedding) is nn.Embedding
         embedded = Embedding.apply(layout.ids, table) if plain else self.embedding(layout.ids)
-        out = self.decoder(
-            inputs_embeds=embedded[None],
-            position_ids=layout.positions[None],
-            use_cache=False,
-            documents=layout.attention,
-        )
+        self._ends = layout.ends
+        try:
+            out = self.decoder(
+                inputs_embeds=embedded[None],
+                position_ids=layout.positions[None],
+                use_cache=False,
+                documents=layout.attention,
+            )
+        finally:
+            self._ends = None
         return out.last_hidden_state[0].index_select(0, layout.supervised)
+
+    def _leave_out_what_nobody_sees(self) -> None:
+        """In the last layer only supervised rows go through the feed-forward: of the others nothing is asked, and no
+        row sees another any more. For a feed-forward of which it is known what it computes."""
+        layers: Any = getattr(self.decoder, "layers", None) or ()
+        last = getattr(layers[-1], "mlp", None) if len(layers) else None
+        if last is None or "forward" not in vars(last):
+            return
+        whole = last.forward
+
+        def partly(x: Tensor) -> Tensor:
+            if self._ends is None:
+                return whole(x)
+            return torch.zeros_like(x).index_copy(1, self._ends, whole(x.index_select(1, self._ends)))
+
+        last.forward = partly
 
 
 class _Probe:

@@ -41,7 +41,7 @@ from outcrop.workflows.saving import save_description, save_model
 from outcrop.workflows.stage_clock import StageClock
 from outcrop.workflows.student_search import Found, Search
 from outcrop.workflows.student_training import Trained, described, quietly, train_student
-from outcrop.workflows.students import Student, check_same_tokens, from_teacher, given
+from outcrop.workflows.students import Student, check_same_tokens, from_teacher, given, hears_states
 from outcrop.workflows.teachers import Teacher, longest_label, provenance_of
 from outcrop.workflows.teaching import Taught, taught
 
@@ -135,7 +135,7 @@ def distill(
         accept_teacher_terms, int8,
     )  # fmt: skip
     target = Target(within, faster, metric).checked()
-    asked.check(teacher, cut_up=AUTO in students or LABELS in students, cascade=cascade)
+    asked.check(teacher, students, cascade=cascade)
     check_metric(metric)
     inputs = (*([] if is_remote(teacher) else [teacher]), *asked.students, *data, *validation, *test)
     with run_folder(to, overwrite=overwrite, resume=resume, inputs=inputs, listener=listener) as folder:
@@ -197,6 +197,8 @@ class _Job:
             found.student, learnt.course, self.spec, self.sources, objective, self.folder / RUN, self.listener,
             behind=models.teacher.name,
         )  # fmt: skip
+        if objective and not hears_states(found.student, trained.loaded, learnt.course.train[0]):
+            objective = objective.model_copy(update={"states_weight": 0.0})  # as it was
         self.bill.clock.enter("comparison")
         baseline = self._baseline(found.student, learnt)
         self.bill.clock.enter("int8")

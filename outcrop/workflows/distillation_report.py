@@ -209,6 +209,8 @@ def _method(objective: DistillationSpec | None, student: Student, why: str) -> s
         share = f"{share} over all {len(student.label_ids):,} labels"
         kept = f"those with {LABEL_MASS:.0%} of the likelihood weighed exactly, the others estimated"
     found = f"by distributions: {share} ({kept}, temperature {objective.temperature:g}), the rest cross-entropy"
+    if objective.states_weight:
+        found += f"; beside them the direction of its last hidden states, weight {objective.states_weight:g}"
     if not objective.on_policy_share:
         return found
     return f"{found}; {objective.on_policy_share:.0%} of the answers are the student's own"

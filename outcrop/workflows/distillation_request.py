@@ -68,7 +68,7 @@ class Asked:
     accept_teacher_terms: bool
     int8: str
 
-    def check(self, teacher: str, *, cut_up: bool, cascade: bool) -> None:
+    def check(self, teacher: str, students: Sequence[str], *, cascade: bool) -> None:
         """Raises UsageError or ModelError for what can be seen to be wrong without reading any data."""
         if self.spec.method != "full":
             wrong = f"A student is a whole model, which method {self.spec.method} does not make."
@@ -86,9 +86,11 @@ class Asked:
         elif self.objective.on_policy_share:
             wrong = "A remote teacher does not say how likely a student's own answers are."
             raise UsageError(wrong, "Leave --objective on_policy_share out.")
+        elif self.objective.states_weight:
+            raise UsageError("A remote teacher does not tell its states.", "Leave --objective states_weight out.")
         elif cascade:
             raise UsageError("A cascade needs its teacher's weights, and this one is remote.", "Leave --cascade out.")
-        elif cut_up:
+        elif AUTO in students or LABELS in students:
             raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
         for name in self.students:
             require_floats(_student_folder(name), "distillation")

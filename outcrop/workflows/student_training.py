@@ -102,7 +102,7 @@ def quietly(listener: Listener, title: str = "Short training") -> Listener:
 
 def _spoken(lessons: Sequence[Lesson], objective: DistillationSpec | None) -> list[Lesson]:
     """The lessons with the teacher's word, or without."""
-    return [lesson if objective else lesson._replace(teaching=None, choice=None) for lesson in lessons]
+    return [lesson if objective else lesson._replace(teaching=None, choice=None, state=None) for lesson in lessons]
 
 
 def described(objective: DistillationSpec | None) -> dict[str, Any] | None:

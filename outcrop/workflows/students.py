@@ -46,12 +46,14 @@ class Student:
 
 class Lesson(NamedTuple):
     """A row to learn from: the record with its answer, that answer in the teacher's ids, and what the teacher says of
-    each of them; None where it says nothing. choice: the share that it gives each label [labels]."""
+    each of them; None where it says nothing. choice: the share that it gives each label [labels]; state: the hidden
+    state that it chooses from [E]."""
 
     answered: Record
     answer_ids: NDArray[np.int32]
     teaching: Teaching | None
     choice: NDArray[np.float32] | None = None
+    state: NDArray[np.float16] | None = None
 
 
 def given(name: str, reader: LoadedModel | None, sample: Sequence[Record]) -> Student:
@@ -117,18 +119,20 @@ def from_teacher(
 
 
 def examples_of(student: Student, loaded: LoadedModel, lessons: Sequence[Lesson]) -> list[Example]:
-    """The rows as the student learns them, with the teacher's word in the student's ids where there is one.
+    """The rows as the student learns them, with the teacher's word in the student's ids where there is one, and its
+    states where they are as wide as the student's.
 
     Raises ModelError for a row whose answer the two tokenise differently.
     """
     examples: list[Example] = []
+    width = loaded.model.config.hidden_size
     numbers = None if student.new_ids is None else np.array(student.new_ids, np.int32)
     for lesson in lessons:
         row = loaded.renderer.render(lesson.answered)
         ids, weights = np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)
         teaching = lesson.teaching
         if student.label_ids is not None:
-            teaching = None if lesson.choice is None else as_choice(student.label_ids, lesson.choice)
+            teaching = None if lesson.choice is None else as_choice(student.label_ids, lesson)
         elif teaching is not None and numbers is not None:
             if not np.array_equal(numbers[lesson.answer_ids], ids[weights != 0]):
                 raise ModelError(
@@ -136,13 +140,24 @@ def examples_of(student: Student, loaded: LoadedModel, lessons: Sequence[Lesson]
                     "Take another student, or leave the row out.", str(lesson.answered.origin),
                 )  # fmt: skip
             teaching = in_students_ids(teaching, numbers)
+        if teaching is not None and teaching.states is not None and teaching.states.shape[-1] != width:
+            teaching = teaching._replace(states=None)
         examples.append((Segment(ids, weights, teaching),))
     return examples
 
 
-def as_choice(label_ids: Sequence[int], shares: NDArray[np.float32]) -> Teaching:
-    """The teacher's shares of the labels as its word on the one token of an answer."""
-    return Teaching(np.array([label_ids], np.int32), shares[None].astype(np.float32), np.zeros(1, np.float32))
+def hears_states(student: Student, loaded: LoadedModel, lesson: Lesson) -> bool:
+    """Whether it learns from its teacher's states: they are there, and as wide as its own."""
+    ((segment,),) = examples_of(student, loaded, [lesson])
+    return segment.teaching is not None and segment.teaching.states is not None
+
+
+def as_choice(label_ids: Sequence[int], lesson: Lesson) -> Teaching:
+    """The teacher's shares of the labels as its word on the one token of an answer, and its state there."""
+    assert lesson.choice is not None, "a lesson on a choice"
+    states = None if lesson.state is None else lesson.state[None]
+    shares, rest = lesson.choice[None].astype(np.float32), np.zeros(1, np.float32)
+    return Teaching(np.array([label_ids], np.int32), shares, rest, states=states)
 
 
 def in_students_ids(teaching: Teaching, numbers: NDArray[np.int32]) -> Teaching:
@@ -151,7 +166,8 @@ def in_students_ids(teaching: Teaching, numbers: NDArray[np.int32]) -> Teaching:
     known = (ids >= 0) & (teaching.probabilities > 0)
     probabilities = np.where(known, teaching.probabilities, 0).astype(np.float32)
     lost = teaching.probabilities.sum(-1) - probabilities.sum(-1)
-    return Teaching(np.where(known, ids, 0), probabilities, (teaching.rest + lost).astype(np.float32))
+    rest = (teaching.rest + lost).astype(np.float32)
+    return teaching._replace(ids=np.where(known, ids, 0), probabilities=probabilities, rest=rest)
 
 
 def _numbers(small: Trimmed, size: int) -> list[int]:

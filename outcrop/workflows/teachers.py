@@ -23,7 +23,7 @@ from outcrop.models.loading import LoadedModel, load_model
 from outcrop.store.teacher_cache import TeacherCache, key_of
 from outcrop.training.distillation.packing import pack, unpack
 from outcrop.training.distillation.spec import DistillationSpec
-from outcrop.training.distillation.teaching import teach
+from outcrop.training.distillation.teaching import states_after, teach
 from outcrop.training.layout import Segment, Teaching
 from outcrop.training.trunk import Trunk
 from outcrop.workflows.saving import base_of
@@ -93,6 +93,7 @@ class LocalTeacher:
         """Its distribution at the supervised tokens of each document."""
         kept = spec.model_dump(include={"signal", "kept_tokens", "kept_mass", "temperature"})
         drawn = {"seed": seed} if spec.signal == "sampled" else {}
+        drawn |= {"states": 1} if spec.states_weight else {}
         keys = [
             key_of(kind="signal", teacher=self.identity, ids=s.ids.tolist(), at=np.flatnonzero(s.weights).tolist(),
                    **kept, **drawn)
@@ -100,13 +101,22 @@ class LocalTeacher:
         ]  # fmt: skip
 
         def compute(rows: Sequence[int]) -> Iterator[bytes]:
-            if self._trunk is None:
-                self._engine = None
-                self._trunk = Trunk(load_model(self.name).model)
-            said = teach(self._trunk, [segments[row] for row in rows], spec, TRUNK_TOKENS, seed)
+            said = teach(self._explaining(), [segments[row] for row in rows], spec, TRUNK_TOKENS, seed)
             yield from map(pack, said)
 
         return [unpack(content) for content in self._through_cache("signal", "Teacher explains", keys, compute)]
+
+    def states(self, records: Sequence[Record]) -> NDArray[np.float16]:
+        """Its last hidden state after each record's prompt, from which it goes on to answer [rows, E]."""
+        prompts = [self.loaded.renderer.prompt(record) for record in records]
+        keys = [key_of(kind="state", teacher=self.identity, prompt=prompt) for prompt in prompts]
+
+        def compute(rows: Sequence[int]) -> Iterator[bytes]:
+            found = states_after(self._explaining(), [prompts[row] for row in rows], TRUNK_TOKENS)
+            yield from (state.astype("<f2").tobytes() for state in found)
+
+        found = self._through_cache("state", "Teacher explains", keys, compute)
+        return np.array([np.frombuffer(content, "<f2") for content in found], np.float16)
 
     def close(self) -> None:
         """Free what answering and scoring needed."""
@@ -150,6 +160,12 @@ class LocalTeacher:
             self._trunk = None
             self._engine = engine_of(self.loaded)
         return self._engine
+
+    def _explaining(self) -> Trunk:
+        if self._trunk is None:
+            self._engine = None
+            self._trunk = Trunk(load_model(self.name).model)
+        return self._trunk
 
 
 class RemoteTeacher:

@@ -79,9 +79,7 @@ def taught(
         listener({"event": "stage", "title": "The teacher says how likely other words were"})
     ear, why = None, ""
     if isinstance(teacher, RemoteTeacher):
-        ear, why, sentence = listen(teacher, renderer, train, lessons.labels, objective)
-        notes.append(sentence)
-        listener({"event": "stage", "title": sentence.rstrip(".")})
+        ear, why = _listened(teacher, renderer, train, lessons.labels, objective, notes, listener)
     lengths = [len(renderer.answer(record, answer_text(record))) for record in train]
     metric = "exact_match" if median(lengths) <= SHORT_ANSWER_TOKENS else None
     identity = {**lessons.digests, "teacher": teacher.identity, "relabel": str(relabel)}
@@ -91,19 +89,29 @@ def taught(
         explained(teacher, renderer, watched, told, seed, ear), metric, identity,
     )  # fmt: skip
     if choosing and isinstance(teacher, LocalTeacher) and lessons.labels:
-        course = _choosing(course, teacher, lessons.labels, objective.temperature)
+        course = _choosing(course, teacher, lessons.labels, objective)
     teacher.close()
     gold = None
     if lessons.has_gold:
         gold = replace(
             course, train=explained(teacher, renderer, lessons.train, None, seed), identity={**identity, "gold": "only"}
         )
-    labels = lessons.labels or ()
     return Taught(
         replace(lessons, notes=tuple(notes)), course, gold, references, max(1, round(median(lengths))),
-        [Pair("a", label) for label in labels], provenance, tuple(notes),
+        [Pair("a", label) for label in lessons.labels or ()], provenance, tuple(notes),
         isinstance(teacher, LocalTeacher) or ear is not None, why,
     )  # fmt: skip
+
+
+def _listened(
+    teacher: RemoteTeacher, renderer: Renderer, train: Sequence[Record], labels: Sequence[str] | None,
+    objective: DistillationSpec, notes: list[str], listener: Listener,
+) -> tuple[Ear | None, str]:  # fmt: skip
+    """What it told of its tokens, or why that cannot be used; said in the notes, too."""
+    ear, why, sentence = listen(teacher, renderer, train, labels, objective)
+    notes.append(sentence)
+    listener({"event": "stage", "title": sentence.rstrip(".")})
+    return ear, why
 
 
 def _told_of_cut_answers(counts: Mapping[str, tuple[int, int]], longest: int, listener: Listener) -> list[str]:
@@ -135,18 +143,23 @@ def _answered(
     return found
 
 
-def _choosing(course: Course, teacher: LocalTeacher, labels: Sequence[str], temperature: float) -> Course:
-    train, watched = (with_choices(teacher, part, labels, temperature) for part in (course.train, course.watched))
+def _choosing(course: Course, teacher: LocalTeacher, labels: Sequence[str], objective: DistillationSpec) -> Course:
+    train, watched = (with_choices(teacher, part, labels, objective) for part in (course.train, course.watched))
     return replace(course, train=train, watched=watched)
 
 
 def with_choices(
-    teacher: LocalTeacher, lessons: Sequence[Lesson], labels: Sequence[str], temperature: float
+    teacher: LocalTeacher, lessons: Sequence[Lesson], labels: Sequence[str], objective: DistillationSpec
 ) -> list[Lesson]:
-    """The lessons with the share that the teacher gives each label, its likelihoods divided by the temperature."""
-    logits = teacher.label_logprobs([lesson.answered for lesson in lessons], labels).astype(np.float64) / temperature
-    taught = shares(logits).astype(np.float32)
-    return [lesson._replace(choice=row) for lesson, row in zip(lessons, taught, strict=True)]
+    """The lessons with the share that the teacher gives each label, its likelihoods divided by the temperature, and
+    with its states unless the objective leaves them out."""
+    records = [lesson.answered for lesson in lessons]
+    taught = shares(teacher.label_logprobs(records, labels).astype(np.float64) / objective.temperature)
+    states = teacher.states(records) if objective.states_weight != 0 else [None] * len(records)
+    return [
+        lesson._replace(choice=row, state=state)
+        for lesson, row, state in zip(lessons, taught.astype(np.float32), states, strict=True)
+    ]
 
 
 def explained(

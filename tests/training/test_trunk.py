@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,6 +67,27 @@ def test_it_costs_little_and_can_be_had_twice() -> None:
     first = Trunk(model)(LAYOUT)
     assert time.perf_counter() - start < 1
     assert torch.equal(Trunk(model)(LAYOUT), first)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_last_feed_forward_sees_only_rows_that_something_is_asked_of(recompute: bool) -> None:
+    """Beside a layout that sends all rows through it: the same hidden states, the same gradients."""
+    found = []
+    for layout in (LAYOUT, replace(LAYOUT, ends=None)):
+        model, seen = tiny_model(), []
+        trunk = Trunk(model, recompute=recompute)
+        model.train()
+        for layer in model.model.layers:
+            layer.mlp.down_proj.register_forward_hook(lambda module, given, out, seen=seen: seen.append(given[0].shape))
+        hidden = trunk(layout)
+        (hidden * torch.arange(1, hidden.numel() + 1).view_as(hidden).remainder(7)).sum().backward()
+        found.append((hidden.detach(), [parameter.grad for parameter in model.parameters()], seen[-1][-2]))
+    (hidden, grads, few), (expected, whole, all_rows) = found
+    assert all_rows == len(LAYOUT.ids)
+    assert few == (all_rows if recompute else len(LAYOUT.supervised))
+    torch.testing.assert_close(hidden, expected)
+    for ours, theirs in zip(grads, whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_it_leaves_the_model_in_evaluation_mode() -> None:

@@ -98,12 +98,20 @@ def test_prompts_alone_make_a_student_with_a_report(
     assert not (tmp_path / "out" / "run" / "seconds.json").exists()
 
 
+def test_states_of_every_token_are_learnt_from_where_they_are_asked_for(
+    teacher: str, rows: str, tmp_path: Path
+) -> None:
+    result = distill(teacher, rows, tmp_path / "out", objective={"states_weight": 2}, settings={"max_steps": 4})
+    assert ("weight 2" in result.facts.method) != ("channels" in result.student)
+
+
 def test_labelled_rows_bring_the_student_of_the_data_alone(teacher: str, base: str, rows: str, tmp_path: Path) -> None:
     chosen = {"divergence": "jensen_shannon", "gold_share": 0}
     result = distill(teacher, rows, tmp_path / "out", relabel=True, objective=chosen, students=[base], hourly_price=2)
     assert result.facts.cost is not None
     assert result.facts.cost.usd == pytest.approx(result.facts.cost.machine_s * 2 / 3600)
     assert result.facts.divergence[1] < result.facts.divergence[0] / 2
+    assert "hidden states" not in result.facts.method
     assert result.facts.learnt
     names = [system.name for system in result.evaluation.systems]
     assert names == [

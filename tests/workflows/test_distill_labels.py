@@ -43,26 +43,32 @@ def made(teacher: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, D
     return str(folder / "out"), result
 
 
-def test_the_loss_is_the_divergence_of_the_teachers_shares(teacher: str) -> None:
-    """Beside autograd: KL of the teacher's softmax over its labels' likelihoods, at temperature 2."""
-    chosen = DistillationSpec(gold_share=0.0, temperature=2.0)
+@pytest.mark.parametrize("states_weight", [0.0, 0.5])
+def test_the_loss_is_the_divergence_of_the_teachers_shares(teacher: str, states_weight: float) -> None:
+    """Beside autograd: KL of the teacher's softmax over its labels' likelihoods, at temperature 2; and where the
+    states are weighed, 1 − cosine of what both hold at the end of the prompt."""
+    chosen = DistillationSpec(gold_share=0.0, temperature=2.0, states_weight=states_weight)
     rows = [Pair(f"Message: {number} my card\nIntent:", LABELS[number % 3]) for number in range(4)]
     local = LocalTeacher(load_model(teacher), open_cache(), lambda event: None, weighed=1.0)
     plain = explained(local, local.loaded.renderer, rows, chosen, 0)
-    lessons = with_choices(local, plain, LABELS, chosen.temperature)
+    lessons = with_choices(local, plain, LABELS, chosen)
     student = from_teacher(local.loaded, rows, trimmed=True, labels=LABELS)[2]
     loaded, other = student.make(), student.make()
     assert student.label_ids is not None
     engine = TrainingEngine(loaded.model, spec(), torch.float32, Distillation(chosen))
     found, _ = engine.gradient(examples_of(student, loaded, lessons), 0)
-    expected = torch.zeros(())
+    expected, apart, whole = torch.zeros(()), torch.zeros(()), load_model(teacher).model
     for record in rows:
         likelihoods = local.label_logprobs([record], LABELS)[0]
         p = torch.from_numpy(likelihoods / 2).softmax(-1)
         ids = torch.tensor([other.renderer.prompt(record)])
         q = (other.model(input_ids=ids).logits[0, -1] / 2).log_softmax(-1)[list(student.label_ids)]
         expected = expected + 4 * (p * (p.log() - q)).sum() / len(rows)
-    expected.backward()
+        asked = torch.tensor([local.loaded.renderer.prompt(record)])
+        theirs = whole.model(input_ids=asked).last_hidden_state[0, -1].detach().half().float()
+        ours = other.model.model(input_ids=ids).last_hidden_state[0, -1]
+        apart = apart + states_weight * (1 - torch.cosine_similarity(ours, theirs, dim=-1)) / len(rows)
+    (expected + apart).backward()
     assert found == pytest.approx(float(expected.detach()), rel=1e-4)
     for name, parameter in other.model.named_parameters():
         torch.testing.assert_close(engine.flat.slots[name].of(engine.flat.grad), parameter.grad, rtol=1e-3, atol=1e-6)
@@ -95,6 +101,7 @@ def test_every_verb_takes_it(made: tuple[str, DistillResult], tmp_path: Path) ->
     place, result = made
     assert "one token per label" in result.student
     assert "over all 3 labels (those with 99% of the likelihood weighed exactly, the others est" in result.facts.method
+    assert "the direction of its last hidden states, weight 5" in result.facts.method
     assert result.facts.timed is not None
     assert result.facts.timed.sentence in (Path(place) / "report.html").read_text()
     assert result.facts.learnt

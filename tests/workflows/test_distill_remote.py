@@ -137,6 +137,11 @@ def test_what_a_remote_teacher_cannot_do_is_said_first(rows: str, tmp_path: Path
             clerk.name, [rows], str(tmp_path / "out"), students=["bundled:pebble-s"], cascade=True,
             accept_teacher_terms=True,
         )  # fmt: skip
+    with pytest.raises(UsageError, match="does not tell its states"):
+        outcrop.distill(
+            clerk.name, [rows], str(tmp_path / "out"), students=["bundled:pebble-s"], objective={"states_weight": 1},
+            accept_teacher_terms=True,
+        )  # fmt: skip
     assert clerk.seen == []
 
 

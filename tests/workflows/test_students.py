@@ -43,6 +43,21 @@ def test_cut_students_learn_in_their_own_ids() -> None:
     np.testing.assert_array_equal(segment.teaching.ids[:, 0], segment.ids[segment.weights != 0])
 
 
+def test_states_are_for_students_as_wide_as_their_teacher() -> None:
+    teacher = load_model("bundled:pebble-s")
+    ids = np.array(teacher.renderer.answer(ROWS[0], "card_arrival"), np.int32)
+    said = Teaching(
+        ids[:, None], np.full((len(ids), 1), 0.9, np.float32), np.full(len(ids), 0.1, np.float32),
+        states=np.ones((len(ids), teacher.model.config.hidden_size), np.float16),
+    )  # fmt: skip
+    for student in from_teacher(teacher, ROWS, trimmed=True):
+        made = student.make()
+        ((segment,),) = examples_of(student, made, [Lesson(ROWS[0], ids, said)])
+        assert segment.teaching is not None
+        assert (segment.teaching.states is None) == (made.model.config.hidden_size < teacher.model.config.hidden_size)
+    assert "channels" in student.name
+
+
 def test_an_answer_of_other_tokens_is_refused() -> None:
     teacher = load_model("bundled:pebble-s")
     student = from_teacher(teacher, ROWS, trimmed=True)[0]

@@ -57,8 +57,7 @@ class LinearDistillation(Function):
             part = hidden[rows]
             logits = F.linear(part, weight)
             logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-            said = TeacherRows(*(tensor[rows] for tensor in teacher))
-            loss, grad = _loss(logits, targets[rows, None], weights[rows, None], said, spec)
+            loss, grad = _loss(logits, targets[rows, None], weights[rows, None], teacher.at(rows), spec)
             total = total + loss
             grad = grad.to(part.dtype)
             if grad_hidden is not None:

@@ -21,6 +21,7 @@ from outcrop.training.trunk import Trunk
 @dataclass(frozen=True)
 class Distillation:
     """A share of cross-entropy with the answer, and the divergence from the teacher; for rows with a teacher only.
+    Beside them, where its states are known, how far the student's point elsewhere.
 
     Where the student wrote the answer itself, reverse KL alone (Agarwal et al. 2024, arXiv 2306.13649, alg. 1): its
     gradient is taken with the draws as they are, not through the drawing.
@@ -34,16 +35,22 @@ class Distillation:
         weights = layout.weights / total_weight
         if layout.own is None:
             loss = LinearDistillation.apply(hidden, head, layout.targets, weights, layout.teacher, self.spec)
-            return Loss(loss, loss)
+            return Loss(loss + self._apart(hidden, layout.teacher, weights), loss)
         loss = hidden.new_zeros(())
         for spec, chosen in ((self.spec, ~layout.own), (self.spec.on_own_answers, layout.own)):
             rows = chosen.nonzero()[:, 0]
             if len(rows):
-                said = TeacherRows(*(tensor[rows] for tensor in layout.teacher))
                 loss = loss + LinearDistillation.apply(
-                    hidden[rows], head, layout.targets[rows], weights[rows], said, spec
+                    hidden[rows], head, layout.targets[rows], weights[rows], layout.teacher.at(rows), spec
                 )
         return Loss(loss, loss)
+
+    def _apart(self, hidden: Tensor, teacher: TeacherRows, weights: Tensor) -> Tensor:
+        """Σ weights · states_weight · (1 − cosine of the two states) (Sanh et al. 2019, arXiv 1910.01108, §2)."""
+        if teacher.states is None or not self.spec.states_weight:
+            return hidden.new_zeros(())
+        alike = F.cosine_similarity(hidden.float(), teacher.states.float(), dim=-1)
+        return self.spec.states_weight * (weights * (1 - alike)).sum()
 
 
 @torch.no_grad()
@@ -58,7 +65,6 @@ def mean_divergence(trunk: Trunk, examples: Sequence[Example], spec: Distillatio
         hidden = trunk(layout)
         for start in range(0, len(hidden), chunk_rows(head)):
             rows = slice(start, start + chunk_rows(head))
-            said = TeacherRows(*(tensor[rows] for tensor in layout.teacher))
-            total += float(divergence(F.linear(hidden[rows], head), said, spec).sum())
+            total += float(divergence(F.linear(hidden[rows], head), layout.teacher.at(rows), spec).sum())
         count += len(hidden)
     return total / max(1, count)

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from outcrop.core.spec import Spec, parameter
 
+STATES_WEIGHT = 5.0
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_kl", "skewed_reverse_kl"]
 
 
@@ -40,6 +41,14 @@ class DistillationSpec(Spec):
         ge=0,
         le=1,
     )
+    states_weight: float | None = parameter(
+        None,
+        "weight, beside the others, of how far the student's last hidden states point away from the teacher's at the "
+        "tokens of an answer (1 − cosine); default 5 for students with one token per label, 0 for others, for which "
+        "the teacher's states at every token take room in its cache; students of another width leave it out",
+        ge=0,
+        source="Sanh et al. 2019, arXiv 1910.01108, §2",
+    )
     on_policy_share: float = parameter(
         0.0,
         "share of a step's rows whose answer the student draws itself, at temperature 1; the teacher says how likely "
@@ -59,15 +68,20 @@ class DistillationSpec(Spec):
     @property
     def on_own_answers(self) -> Self:
         """For answers that the student drew itself: they are no gold, and draws from the teacher would be biased."""
-        return self.model_copy(update={"divergence": "reverse_kl", "gold_share": 0.0, "signal": "top"})
+        told = {"divergence": "reverse_kl", "gold_share": 0.0, "signal": "top", "states_weight": 0.0}
+        return self.model_copy(update=told)
 
     def resolved(self, *, own_answers: bool) -> Self:
         """With nothing left open. own_answers: the data brings answers, which know more than the teacher."""
         share = self.gold_share if self.gold_share is not None else 0.5 if own_answers else 0.1
-        return self.model_copy(update={"gold_share": share})
+        usual = 0.0 if self.on_policy_share else STATES_WEIGHT
+        states = usual if self.states_weight is None else self.states_weight
+        return self.model_copy(update={"gold_share": share, "states_weight": states})
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.signal == "sampled" and self.divergence not in ("forward_kl", "skewed_kl"):
             raise ValueError(f"draws from the teacher do not give {self.divergence}: take signal top, or forward_kl")
+        if self.on_policy_share and self.states_weight:
+            raise ValueError("states_weight is for answers that are given: leave it or on_policy_share out")
         return self

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from outcrop.core.seeds import derive
@@ -20,7 +21,7 @@ from outcrop.training.trunk import Trunk
 @torch.no_grad()
 def teach(trunk: Trunk, segments: Sequence[Segment], spec: DistillationSpec, tokens: int, seed: int) -> list[Teaching]:
     """The teacher's distribution at the supervised tokens of each document, in order, computing at most `tokens` tokens
-    at once. Draws are a pure function of the seed and the document."""
+    at once, and its states where the spec weighs them. Draws are a pure function of the seed and the document."""
     trunk.model.eval()
     device, head = trunk.head.weight.device, trunk.head.weight
     examples: list[Example] = [(segment,) for segment in segments]
@@ -32,8 +33,27 @@ def teach(trunk: Trunk, segments: Sequence[Segment], spec: DistillationSpec, tok
         for (number, segment), part in zip(group, hidden.split(counts), strict=True):
             logits = [F.linear(rows, head).float() / spec.temperature for rows in part.split(chunk_rows(head))]
             logprobs = torch.log_softmax(torch.cat(logits), -1)
-            found[number] = _kept(logprobs, spec, derive(seed, "draws", segment.ids.tobytes().hex()))
+            said = _kept(logprobs, spec, derive(seed, "draws", segment.ids.tobytes().hex()))
+            found[number] = said._replace(states=part.half().cpu().numpy()) if spec.states_weight else said
     return [found[number] for number in range(len(segments))]
+
+
+@torch.no_grad()
+def states_after(trunk: Trunk, prompts: Sequence[Sequence[int]], tokens: int) -> list[NDArray[np.float16]]:
+    """The last hidden state of each prompt [E], from which the first token after it is predicted, in order, computing
+    at most `tokens` tokens at once."""
+    trunk.model.eval()
+    examples: list[Example] = []
+    for prompt in prompts:
+        ids, weights = np.array([*prompt, 0], np.int32), np.zeros(len(prompt) + 1, np.float32)
+        weights[-1] = 1  # of a token after the prompt, whichever
+        examples.append((Segment(ids, weights),))
+    found: dict[int, NDArray[np.float16]] = {}
+    for group in pack(examples, tokens):
+        hidden = trunk(lay_out([segment for _, segment in group], ROWS).to(trunk.head.weight.device))
+        rows = hidden.half().cpu().numpy()
+        found.update((number, row) for (number, _), row in zip(group, rows, strict=True))
+    return [found[number] for number in range(len(prompts))]
 
 
 def _kept(logprobs: Tensor, spec: DistillationSpec, seed: int) -> Teaching:

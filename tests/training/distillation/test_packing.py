@@ -34,6 +34,15 @@ def test_round_trip(vocabulary: int, width: int) -> None:
     assert len(pack(given)) == 6 + 9 * 4 + int(kept.sum()) * (width + 2)
 
 
+def test_states_come_back_as_they_are() -> None:
+    states = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float16)
+    found = unpack(pack(teaching(300)._replace(states=states)))
+    assert found.states is not None
+    np.testing.assert_array_equal(found.states, states)
+    np.testing.assert_array_equal(found.rest, unpack(pack(teaching(300))).rest)
+    assert unpack(pack(teaching(300))).states is None
+
+
 def test_no_rest_stays_none() -> None:
     sure = Teaching(np.array([[4]], np.int32), np.ones((1, 1), np.float32), np.zeros(1, np.float32))
     found = unpack(pack(sure))
@@ -44,3 +53,7 @@ def test_no_rest_stays_none() -> None:
 def test_damaged_bytes_are_refused() -> None:
     with pytest.raises(DataError, match="damaged"):
         unpack(pack(teaching(300))[:-3])
+    with pytest.raises(DataError, match="damaged"):
+        unpack(pack(teaching(300)) + b"1234")
+    with pytest.raises(DataError, match="damaged"):
+        unpack(pack(teaching(300)._replace(states=np.ones((9, 5), np.float16)))[:-2])
