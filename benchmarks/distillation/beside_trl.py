@@ -2,7 +2,8 @@
 
     python benchmarks/distillation/beside_trl.py --teacher MODEL --data labelled.jsonl --trl-python ENV/bin/python
                                                  [--rows 320] [--epochs 2] [--on-policy] [--precision auto|float32]
-                                                 [--trl-bf16] [--states-weight W] [--map …] [--template …] [--to FILE]
+                                                 [--trl-bf16] [--states-weight W] [--our-epochs N] [--map …]
+                                                 [--template …] [--to FILE]
 
 Forward KL on given answers (TRL: lmbda 0, beta 0); --on-policy: reverse KL on answers that the student draws at every
 step (lmbda 1, beta 1). TRL gets the rows in tokens already. Our total holds the teacher's one pass; TRL's teacher runs
@@ -10,7 +11,7 @@ at every step. We go before and after TRL on the same core, so that a machine th
 both times count. Both students are scored by us on held-out rows: exact match by greedy decoding, and the forward
 divergence from the teacher. --precision: of our steps, by default the faster by measurement, as for every tuning;
 --trl-bf16: TRL's in bf16 (autocast) instead of fp32, whichever is faster for it. --states-weight: of the teacher's
-states in our objective, which TRL's does not have.
+states in our objective, which TRL's does not have. --our-epochs: fewer than TRL's, to see what an equal score takes.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--trl-bf16", action="store_true")
     parser.add_argument("--states-weight", type=float, default=0.0)
+    parser.add_argument("--our-epochs", type=int)
     parser.add_argument("--to", type=Path, default=HERE / "results" / "beside-trl.json")
     options = parser.parse_args()
     torch.set_num_threads(settings.threads())
@@ -99,7 +101,8 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     way = {"on_policy": options.on_policy, "longest": longest, "bf16": options.trl_bf16}
     dtype = dtype_of(options.precision, teacher)
     more: dict[str, Any] = {"on_policy_share": 1.0} if options.on_policy else {"states_weight": options.states_weight}
-    work = Work(teacher, student, train, told, longest, dtype, DistillationSpec(gold_share=0.0, **more))
+    ours_told = told | {"epochs": options.our_epochs or options.epochs}
+    work = Work(teacher, student, train, ours_told, longest, dtype, DistillationSpec(gold_share=0.0, **more))
     before = ours(work, scratch / "before")
     theirs = theirs_in_their_environment(options, train, told | way, scratch)
     after = ours(work, scratch / "after")
@@ -108,7 +111,8 @@ def compare(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     examples = examples_of(student, student.make(), held_lessons)
     result: dict[str, Any] = {
         "teacher": Path(options.teacher).name, "rows": len(train), "held_out": len(held), **told,
-        "on_policy": options.on_policy, "states_weight": options.states_weight, "longest_answer": longest,
+        "on_policy": options.on_policy, "states_weight": options.states_weight,
+        "our_epochs": ours_told["epochs"], "longest_answer": longest,
         "dtypes": {"outcrop": str(dtype).removeprefix("torch."), "trl": "bf16" if options.trl_bf16 else "float32"},
         "our_seconds_before_and_after": [each.teacher_pass + sum(each.steps) for each in (before, after)],
     }  # fmt: skip
