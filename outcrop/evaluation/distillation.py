@@ -33,7 +33,7 @@ class Timed(JsonReady):
     def sentence(self) -> str:
         """How that was done."""
         return (
-            f"one prompt at a time: the median of {self.alone:,}; throughput: `outcrop batch` on {self.together:,} "
+            f"one prompt at a time: the median of {self.alone:,}; throughput: outcrop batch on {self.together:,} "
             f"prompts in fp32, from file to file, the median of {self.rounds:,} times; in turns, the models loaded, "
             "nothing else known before"
         )

@@ -62,4 +62,9 @@ class Int8Product:
 def can_multiply(layers: Sequence[Any]) -> bool:
     """Whether all layers are int8 and the processor adds products of int8 in 32 bits: without VNNI they may not fit."""
     there = all(type(layer) is Int8Linear and layer.weight.device.type == "cpu" for layer in layers)
-    return there and torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
+    return there and adds_in_32_bits()
+
+
+def adds_in_32_bits() -> bool:
+    """Whether this processor has an instruction for it, and torch a product that takes it."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()

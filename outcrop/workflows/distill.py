@@ -20,6 +20,7 @@ from outcrop.data.records import answer_text
 from outcrop.evaluation.distillation import DistillationFacts, Target
 from outcrop.evaluation.metrics.catalog import METRICS
 from outcrop.evaluation.results import EvaluationResult
+from outcrop.generation.int8_linear import adds_in_32_bits
 from outcrop.generation.remote import RemoteSpec, is_remote
 from outcrop.models.folder import STUDENT, extend_card
 from outcrop.models.loading import LoadedModel, load_model
@@ -234,7 +235,7 @@ class _Job:
         # Short trainings compare students; what they write themselves would only make that slower.
         objective = self.objective.model_copy(update={"on_policy_share": 0.0})
         search = Search(self.target, course, self.spec, self.sources, objective, self.folder / RUN / SEARCH,
-                        self.listener, int8=self.int8 != NEVER)  # fmt: skip
+                        self.listener, int8=self.int8 != NEVER and adds_in_32_bits())  # fmt: skip
         prompts = [lesson.answered for lesson in course.validation]
         return search.find(students, teacher, prompts, learnt.typical_tokens, longest)
 

@@ -56,7 +56,7 @@ def test_a_remote_teacher_is_never_called_slow_without_its_network() -> None:
 
 def test_what_speeds_were_measured_on_is_said() -> None:
     [(_, said)] = facts(0.001, 0.015, 6.0).timed_facts
-    assert "`outcrop batch` on 300 prompts" in said
+    assert "outcrop batch on 300 prompts" in said
     [(_, said)] = replace(facts(0.001, 0.015, 6.0), over_network=True).timed_facts
     assert "over the network" in said
     assert replace(facts(0, 0, 1), timed=None).timed_facts == []
