@@ -46,7 +46,7 @@ class Linear:
         self.packed = can_pack(weight_OI)
         self.weight = _pack(weight_OI, None) if self.packed else weight_OI
         self._dtype = weight_OI.dtype
-        self._few = few_rows if self.packed and can_halve(weight_OI) else 0
+        self._few = few_rows if can_halve(weight_OI) else 0
         self._halves: Any = None
         self._bias_of_halves: Tensor | None = None
 
@@ -91,13 +91,16 @@ class Linear:
 
 
 def can_pack(weight: Tensor) -> bool:
-    """Whether oneDNN takes this weight."""
-    return bool(weight.device.type == "cpu" and weight.dtype in PACKED_DTYPES and torch.backends.mkldnn.is_available())
+    """Whether oneDNN takes this weight: in bf16 only where the processor has instructions for it."""
+    if weight.device.type != "cpu" or weight.dtype not in PACKED_DTYPES or not torch.backends.mkldnn.is_available():
+        return False
+    return bool(weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def can_halve(weight: Tensor) -> bool:
     """Whether FBGEMM takes this weight, and it loses nothing that counts as halves."""
-    return bool(weight.dtype == torch.bfloat16 and _has_halves() and weight.abs().max() <= LARGEST_HALF)
+    there = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    return bool(there and _has_halves() and weight.abs().max() <= LARGEST_HALF)
 
 
 @cache

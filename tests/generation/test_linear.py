@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from outcrop.generation import linear
 from outcrop.generation.linear import FEW_ROWS, Linear, can_halve, can_pack
 
 NEAR = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float64: 1e-12}
@@ -32,6 +33,17 @@ def test_products_are_those_of_torch(dtype: torch.dtype, rows: int, biased: bool
             torch.testing.assert_close(single.plus(form, other), other + expected[0], **near)
 
 
+@pytest.mark.parametrize("rows", [1, 64])
+def test_a_processor_without_bf16_multiplies_plainly(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "can_pack", lambda weight: False)
+    layer, x = nn.Linear(48, 32, dtype=torch.bfloat16), torch.randn(rows, 48, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        made = Linear(layer.weight, layer.bias)
+        assert not made.packed
+        torch.testing.assert_close(made(x), layer(x), rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(made.plus(x, layer(x)), 2 * layer(x), rtol=2e-2, atol=2e-2)
+
+
 def test_the_model_s_own_weights_may_change() -> None:
     layer = nn.Linear(16, 16)
     x = torch.randn(3, 16)
@@ -46,8 +58,8 @@ def test_the_model_s_own_weights_may_change() -> None:
 def test_every_size_of_number_is_multiplied_as_it_is() -> None:
     powers = torch.arange(-17, 16).to(torch.bfloat16).exp2()
     weight = torch.diag(powers * 1.9921875)  # all bits of the significand
-    linear = Linear(weight)
-    assert torch.equal(linear(torch.ones(1, len(powers), dtype=torch.bfloat16))[0], weight.diagonal())
+    made = Linear(weight)
+    assert torch.equal(made(torch.ones(1, len(powers), dtype=torch.bfloat16))[0], weight.diagonal())
     tiny = Linear(torch.full((8, 8), 2.0**-30, dtype=torch.bfloat16))
     assert float(tiny(torch.ones(1, 8, dtype=torch.bfloat16)).abs().max()) <= 8 * 2.0**-25
 
