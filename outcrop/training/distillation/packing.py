@@ -57,4 +57,6 @@ def unpack(content: bytes) -> Teaching:
 
 def _is_whole(version: int, left: int, rows: int) -> bool:
     """Whether what is left after the probabilities is what the version says: nothing, or states of equal width."""
-    return left == 0 if version == PLAIN else version == WITH_STATES and left > 0 and left % (2 * rows) == 0
+    if version == PLAIN:
+        return left == 0
+    return version == WITH_STATES and rows > 0 and left > 0 and left % (2 * rows) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from outcrop.core.errors import DataError
-from outcrop.training.distillation.packing import pack, unpack
+from outcrop.training.distillation.packing import HEADER, WITH_STATES, pack, unpack
 from outcrop.training.layout import Teaching
 
 
@@ -55,5 +55,7 @@ def test_damaged_bytes_are_refused() -> None:
         unpack(pack(teaching(300))[:-3])
     with pytest.raises(DataError, match="damaged"):
         unpack(pack(teaching(300)) + b"1234")
+    with pytest.raises(DataError, match="damaged"):
+        unpack(HEADER.pack(WITH_STATES, 2, 0) + b"1234")
     with pytest.raises(DataError, match="damaged"):
         unpack(pack(teaching(300)._replace(states=np.ones((9, 5), np.float16)))[:-2])
