@@ -41,10 +41,10 @@ StudentOption = Annotated[
     list[str] | None,
     typer.Option(
         "--student",
-        metavar="MODEL|auto|labels",
+        metavar="MODEL|auto|labels|phrases",
         rich_help_panel=PANEL,
-        help="A model that may learn; auto: the teacher cut in many ways; labels: the same with one token per label. "
-        "Repeatable. Default: auto",
+        help="A model that may learn; auto: the teacher cut in many ways; labels: the same with one token per label; "
+        "phrases: with tokens for phrases of its answers. Repeatable. Default: auto",
     ),
 ]
 WithinOption = Annotated[

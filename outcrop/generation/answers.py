@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from outcrop.core.completions import Completion, CompletionRequest, FinishReason, TopLogprobs
@@ -11,6 +12,10 @@ from outcrop.core.engines import TokenEvent, Usage
 from outcrop.core.errors import OutcropError
 from outcrop.generation.sampling import Chooser, Grammar
 from outcrop.generation.stopping import IncrementalText, StopStrings
+
+Endings = Mapping[int, Sequence[int]]
+"""Stop ids that add text, and the tokens of it."""
+NO_ENDINGS: Endings = MappingProxyType({})
 
 
 class Task:
@@ -44,7 +49,7 @@ class Task:
 
 class Answer(Task):
     """One answer to a request. live: text is made token by token, for someone who reads along; closing: tokens that are
-    a part of the answer and end it."""
+    a part of the answer and end it; endings: stop ids that add text, as the tokens of it."""
 
     def __init__(
         self,
@@ -55,10 +60,11 @@ class Answer(Task):
         *,
         live: bool = False,
         closing: frozenset[int] = frozenset(),
+        endings: Endings = NO_ENDINGS,
     ) -> None:
         super().__init__(request.prompt_ids, request.adapter, room)
         self.chooser, self.sampling = chooser, chooser.sampling
-        self.text, self._closing = "", closing
+        self.text, self._closing, self._endings = "", closing, endings
         self.finish_reason: FinishReason | None = None
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
@@ -81,8 +87,9 @@ class Answer(Task):
             self.top_logprobs.append(top)
         self.chooser.accept(token)
         stopped = token in self.sampling.stop_ids
-        if self._by_token and not stopped:
-            self.text += self._stop_strings.push(self._characters.push(token))
+        if self._by_token:
+            for shown in self._endings.get(token, ()) if stopped else (token,):
+                self.text += self._stop_strings.push(self._characters.push(shown))
         complete = stopped or self._stop_strings.met or self._formed() or token in self._closing
         if complete or len(self.token_ids) >= self.room:
             self._finish("stop" if complete else "length", stopped)
@@ -97,7 +104,8 @@ class Answer(Task):
 
     def _finish(self, reason: FinishReason, stopped: bool) -> None:
         if not self._by_token:
-            self.text = self._characters.push_all(self.token_ids[:-1] if stopped else self.token_ids)
+            ids = [*self.token_ids[:-1], *self._endings.get(self.token_ids[-1], ())] if stopped else self.token_ids
+            self.text = self._characters.push_all(ids)
         if not self._stop_strings.met:
             self.text += self._stop_strings.push(self._characters.flush()) + self._stop_strings.flush()
         self.finish_reason = reason

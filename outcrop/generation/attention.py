@@ -16,13 +16,16 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from outcrop.generation.slots import Slots
+from outcrop.generation.slots import Places, Slots
 
 WIDTH_STEP = 64
 """Columns of a product are a multiple of this: oneDNN plans every new shape, at ten times the cost of a small one."""
 
 QUERY_BLOCK = 128
 """Queries of a run that attend together."""
+
+SHORT_RUN, SIZE_STEP = 64, 8
+"""Runs of at most so many tokens attend together with others of the same length, rounded up to a multiple."""
 
 
 class Kind(NamedTuple):
@@ -100,35 +103,99 @@ class Run(NamedTuple):
     size: int
 
 
+class Bundle(NamedTuple):
+    """Runs of about one length that attend together, padded with their last tokens to S.
+
+    slots_B; tokens_BS: of the pass; real_T: which of B·S are no padding, in their order; places_T: where those are
+    stored; start, size: of a run.
+    """
+
+    slots_B: Tensor
+    tokens_BS: Tensor
+    real_T: Tensor
+    places_T: Places
+    start: int
+    size: int
+
+
 class RunAttention:
     """Prompts, or pieces of them: runs of tokens laid end to end, each attending to its own slot.
 
-    Blocks of queries see only the columns up to their last, so that half of the causal square is never computed.
+    Short ones of about one length attend together; of long ones, blocks of queries see only the columns up to their
+    last, so that half of the causal square is never computed.
     """
 
     def __init__(self, slots: Slots, runs: Sequence[Run]) -> None:
-        self._slots = slots
-        self._runs = runs
+        self._slots, self._runs = slots, runs
         self._masks: dict[tuple[int, int, int, int | None], Tensor] = {}
+        alike: dict[tuple[int, int], list[tuple[int, Run]]] = {}
+        self._single: list[tuple[int, Run]] = []  # with the place of its first token in the pass
+        first = 0
+        for run in runs:
+            size = -(-run.size // SIZE_STEP) * SIZE_STEP
+            short = size <= SHORT_RUN and run.start + size <= slots.columns
+            (alike.setdefault((run.start, size), []) if short else self._single).append((first, run))
+            first += run.size
+        self._bundles = list[Bundle]()
+        for (start, size), found in alike.items():
+            if len(found) > 1:
+                self._bundles.append(self._bundle(start, size, found))
+            else:
+                self._single += found
 
     def attend(self, layer: int, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind) -> Tensor:
-        """Runs are attended one by one, so that no token pays for another's length."""
-        output_THD, first = torch.empty_like(q_THD), 0
-        groups = q_THD.shape[1] // k_TKD.shape[1]
-        for run in self._runs:
-            part = slice(first, first + run.size)
-            self._slots.write_run(layer, run.slot, run.start, k_TKD[part], v_TKD[part])
-            for start in range(0, run.size, QUERY_BLOCK):
-                size = min(QUERY_BLOCK, run.size - start)
-                width = min(round_up(run.start + start + size), self._slots.columns)
-                keys_KDW = self._slots.keys[layer][run.slot, :, :, :width]
-                values_KWD = self._slots.values[layer][run.slot, :, :width]
-                mask = self._mask(run.start + start, size, groups, kind.window, q_THD.dtype)
-                q_KXD = fold(q_THD[first + start : first + start + size], groups)
-                weights = masked_scores(q_KXD, keys_KDW, mask[:, :width], kind).softmax(-1)
-                output_THD[first + start : first + start + size] = unfold(torch.bmm(weights, values_KWD), groups)
-            first = part.stop
+        """No token pays for another's length."""
+        output_THD = torch.empty_like(q_THD)
+        for bundle in self._bundles:
+            self._attend_together(layer, bundle, q_THD, k_TKD, v_TKD, kind, output_THD)
+        for single in self._single:
+            self._attend_alone(layer, single, q_THD, k_TKD, v_TKD, kind, output_THD)
         return output_THD.flatten(1)
+
+    def _attend_alone(
+        self, layer: int, single: tuple[int, Run], q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind,
+        output_THD: Tensor,
+    ) -> None:  # fmt: skip
+        (first, run), groups = single, q_THD.shape[1] // k_TKD.shape[1]
+        part = slice(first, first + run.size)
+        self._slots.write_run(layer, run.slot, run.start, k_TKD[part], v_TKD[part])
+        for start in range(0, run.size, QUERY_BLOCK):
+            size = min(QUERY_BLOCK, run.size - start)
+            width = min(round_up(run.start + start + size), self._slots.columns)
+            keys_KDW = self._slots.keys[layer][run.slot, :, :, :width]
+            values_KWD = self._slots.values[layer][run.slot, :, :width]
+            mask = self._mask(run.start + start, size, groups, kind.window, q_THD.dtype)
+            q_KXD = fold(q_THD[first + start : first + start + size], groups)
+            weights = masked_scores(q_KXD, keys_KDW, mask[:, :width], kind).softmax(-1)
+            output_THD[first + start : first + start + size] = unfold(torch.bmm(weights, values_KWD), groups)
+
+    def _attend_together(
+        self, layer: int, bundle: Bundle, q_THD: Tensor, k_TKD: Tensor, v_TKD: Tensor, kind: Kind, output_THD: Tensor
+    ) -> None:
+        (runs, size), (kv_heads, width) = bundle.tokens_BS.shape, k_TKD.shape[1:]
+        groups = q_THD.shape[1] // kv_heads
+        tokens_T = bundle.tokens_BS.view(-1)[bundle.real_T]
+        self._slots.write_one(layer, bundle.places_T, k_TKD[tokens_T], v_TKD[tokens_T])
+        columns = min(round_up(bundle.start + size), self._slots.columns)
+        keys = self._slots.keys[layer][..., :columns].index_select(0, bundle.slots_B).flatten(0, 1)
+        values = self._slots.values[layer][:, :, :columns].index_select(0, bundle.slots_B).flatten(0, 1)
+        mask = self._mask(bundle.start, size, groups, kind.window, q_THD.dtype)[:, :columns]
+        q_BSKGD = q_THD[bundle.tokens_BS.view(-1)].view(runs, size, kv_heads, groups, width)
+        q_PXD = q_BSKGD.permute(0, 2, 3, 1, 4).reshape(runs * kv_heads, groups * size, width)
+        found_PXD = torch.bmm(masked_scores(q_PXD, keys, mask, kind).softmax(-1), values)
+        found_BSHD = found_PXD.view(runs, kv_heads * groups, size, width).transpose(1, 2)
+        output_THD.index_copy_(0, tokens_T, found_BSHD.reshape(runs * size, -1, width)[bundle.real_T])
+
+    def _bundle(self, start: int, size: int, found: Sequence[tuple[int, Run]]) -> Bundle:
+        device = self._slots.shape.device
+        firsts, lengths = ([first for first, _ in found], [run.size for _, run in found])
+        place_S, lengths_B1 = torch.arange(size, device=device), torch.tensor(lengths, device=device)[:, None]
+        tokens_BS = torch.tensor(firsts, device=device)[:, None] + torch.minimum(place_S, lengths_B1 - 1)
+        real_BS = place_S < lengths_B1
+        slots_B = torch.tensor([run.slot for _, run in found], device=device)
+        columns_T = (start + place_S).expand(len(found), size)[real_BS]
+        places_T = self._slots.places(columns_T, slots_B[:, None].expand(-1, size)[real_BS])
+        return Bundle(slots_B, tokens_BS, real_BS.view(-1).nonzero()[:, 0], places_T, start, size)
 
     def texts(self, ids_T: Tensor) -> Iterator[Text]:
         """One for each run."""

@@ -37,8 +37,9 @@ def engine_of(
 ) -> EmbeddedEngine:
     """The engine of a model, or of a cascade."""
     if loaded.student is None or loaded.rule is None:
-        closing = loaded.renderer.spec.label_tokens.values()
-        return EmbeddedEngine(loaded.model, loaded.tokenizer, capacity, base_digest=base_digest, closing=closing)
+        closing, endings = loaded.renderer.spec.label_tokens.values(), loaded.renderer.endings
+        return EmbeddedEngine(loaded.model, loaded.tokenizer, capacity, base_digest=base_digest, closing=closing,
+                              endings=endings)  # fmt: skip
     return CascadeEngine(loaded, loaded.student, loaded.rule, capacity)
 
 
@@ -60,8 +61,8 @@ class CascadeEngine(EmbeddedEngine):
         self, teacher: LoadedModel, student: LoadedModel, rule: CascadeSpec, capacity: Capacity | None = None
     ) -> None:
         """Raises ModelError for a student with tokens of its own, or what EmbeddedEngine refuses."""
-        closing = teacher.renderer.spec.label_tokens.values()
-        super().__init__(teacher.model, teacher.tokenizer, capacity, closing=closing)
+        closing, endings = teacher.renderer.spec.label_tokens.values(), teacher.renderer.endings
+        super().__init__(teacher.model, teacher.tokenizer, capacity, closing=closing, endings=endings)
         self.scout = Scout(teacher, student, rule, self.scheduler.capacity)
         self.scheduler = CascadeScheduler(self.trunk, self.scheduler.capacity, self._limits.vocabulary, self.scout)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import copy
 from typing import Any
 
@@ -19,8 +19,9 @@ from outcrop.core.errors import MissingDependency, UsageError
 class Constraints:
     """Grammars for one tokenizer, which is read when the first is asked for: that takes up to a second."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        self._tokenizer, self._vocabulary = tokenizer, vocabulary
+    def __init__(self, tokenizer: Any, vocabulary: int, endings: Collection[int] = ()) -> None:
+        """endings: stop ids that add text, which a form has no place for."""
+        self._tokenizer, self._vocabulary, self._endings = tokenizer, vocabulary, endings
         self._tokens: Any = None
 
     def grammar(self, constraint: Constraint | None, stop_ids: Sequence[int], where: str) -> Matcher | None:
@@ -31,13 +32,13 @@ class Constraints:
             import llguidance
         except ImportError:
             raise MissingDependency.of("llguidance", "train", "Constrained output") from None
-        ends = list(stop_ids) or [self._tokenizer.eos_token_id]
+        ends = [stop for stop in stop_ids if stop not in self._endings] or [self._tokenizer.eos_token_id]
         if self._tokens is None:
             self._tokens = self._read(llguidance.LLTokenizer)
         matcher = llguidance.LLMatcher(self._tokens, _definition(llguidance.LLMatcher, constraint, where))
         if matcher.is_error():
             raise _refused(constraint, matcher.get_error(), where)
-        return Matcher(matcher, ends, self._vocabulary)
+        return Matcher(matcher, ends, self._vocabulary, self._endings)
 
     def _read(self, make: Any) -> Any:
         """As llguidance.hf.from_tokenizer, which imports transformers."""
@@ -50,8 +51,8 @@ class Constraints:
 class Matcher:
     """Where an answer is in its grammar. It ends when nothing may follow, or with one of the `ends`."""
 
-    def __init__(self, matcher: Any, ends: Sequence[int], vocabulary: int) -> None:
-        self._matcher, self._ends = matcher, ends
+    def __init__(self, matcher: Any, ends: Sequence[int], vocabulary: int, never: Collection[int] = ()) -> None:
+        self._matcher, self._ends, self._never = matcher, ends, list(never)
         self._words = np.zeros((1, (vocabulary + 31) // 32), np.int32)
         self._vocabulary = vocabulary
 
@@ -68,6 +69,7 @@ class Matcher:
         bits = np.unpackbits(self._words[0].view(np.uint8), bitorder="little")[: self._vocabulary]
         allowed = torch.from_numpy(bits.astype(np.bool_)).to(logits_V.device)
         allowed[list(self._ends)] = self._matcher.is_accepting()
+        allowed[self._never] = False
         logits_V.masked_fill_(~allowed, -torch.inf)
 
     def accept(self, token: int) -> None:

@@ -17,7 +17,7 @@ from outcrop.core.engines import AdapterRef
 from outcrop.core.errors import ModelError, UsageError, did_you_mean
 from outcrop.core.seeds import derive
 from outcrop.generation.adapters import Factors
-from outcrop.generation.answers import Answer, Task
+from outcrop.generation.answers import NO_ENDINGS, Answer, Endings, Task
 from outcrop.generation.choosing import likeliest, weigh
 from outcrop.generation.constraints import Constraints
 from outcrop.generation.limits import Limits
@@ -38,10 +38,11 @@ class EmbeddedEngine:
 
     def __init__(
         self, model: Any, tokenizer: Any, capacity: Capacity | None = None, *, base_digest: str | None = None,
-        closing: Iterable[int] = (),
+        closing: Iterable[int] = (), endings: Endings = NO_ENDINGS,
     ) -> None:  # fmt: skip
         """base_digest: of the model's folder, for adapters that name the base they belong to; closing: tokens of
-        which an answer is one, and ends with it; others do not follow a prompt then.
+        which an answer is one, and ends with it; others do not follow a prompt then; endings: stop ids that add text
+        themselves, as the tokens of it.
 
         Raises ModelError for a model that cannot be computed exactly, UsageError for no capacity.
         """
@@ -54,7 +55,8 @@ class EmbeddedEngine:
         self.trunk = open_trunk(model)
         if self._closing:
             self.trunk = Among(self.trunk, self._closing, self._limits.vocabulary)
-        self._constraints = Constraints(tokenizer, self._limits.vocabulary)
+        self._endings = endings
+        self._constraints = Constraints(tokenizer, self._limits.vocabulary, endings)
         self.scheduler = Scheduler(self.trunk, capacity, self._limits.vocabulary)
         self._lock = threading.Lock()
 
@@ -162,7 +164,8 @@ class EmbeddedEngine:
         room = self._limits.room(len(request.prompt_ids), sampling.max_new_tokens)
         choosers = [self._chooser(request, number, where) for number in range(request.n)]
         return [
-            Answer(request, chooser, self._tokenizer, room, live=live, closing=self._closing) for chooser in choosers
+            Answer(request, chooser, self._tokenizer, room, live=live, closing=self._closing, endings=self._endings)
+            for chooser in choosers
         ]
 
     def scoring(self, request: ScoreRequest, where: str) -> Scoring:

@@ -74,17 +74,16 @@ class Slots:
         self._value_rows = torch.arange(slots * heads, device=device).view(slots, heads)
 
     def write_one(self, layer: int, places: Places, keys_BKD: Tensor, values_BKD: Tensor) -> None:
-        """Store one token of each of the first B slots."""
+        """Store one token at each of B places."""
         self.keys[layer].view(-1).index_copy_(0, places.of_keys, keys_BKD.reshape(-1))
         values = self.values[layer]
         values.view(-1, values.shape[-1]).index_copy_(0, places.of_values, values_BKD.reshape(-1, values.shape[-1]))
 
-    def places(self, columns_B: Tensor) -> Places:
-        """Where a step writes: column columns_B[i] of slot i, in every layer."""
-        at = columns_B[:, None]
-        rows = len(columns_B)
+    def places(self, columns_B: Tensor, slots_B: Tensor | None = None) -> Places:
+        """Where a step writes: column columns_B[i] of slot slots_B[i] (None: of slot i), in every layer."""
+        at, rows = columns_B[:, None], slice(len(columns_B)) if slots_B is None else slots_B
         return Places(
-            (self._key_rows[:rows] * self.columns + at).view(-1), (self._value_rows[:rows] * self.columns + at).view(-1)
+            (self._key_rows[rows] * self.columns + at).view(-1), (self._value_rows[rows] * self.columns + at).view(-1)
         )
 
     def write_run(self, layer: int, slot: int, start: int, keys_SKD: Tensor, values_SKD: Tensor) -> None:

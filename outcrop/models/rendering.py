@@ -19,6 +19,7 @@ from outcrop.core.errors import DataError, ModelError
 from outcrop.core.spec import Spec, parameter
 from outcrop.data.records import NOWHERE, Conversation, Message, Origin, Pair, Record, Text, parts
 from outcrop.models import chat_template
+from outcrop.models.phrases import merged, spelled
 from outcrop.models.token_bytes import token_bytes
 
 DEFAULT_CHAT_TEMPLATE = (
@@ -43,6 +44,9 @@ class RenderingSpec(Spec):
     separator: str = parameter(" ", "put between a prompt and its completion where neither has white space there")
     chat_template: str | None = parameter(None, "Jinja chat template; default the tokenizer's own")
     label_tokens: dict[str, int] = parameter({}, "labels that are one token each, which is the whole answer")
+    phrases: list[tuple[int, int, int]] = parameter(
+        [], "two tokens that follow each other, and the token that stands for both; first ones first"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,11 @@ class Renderer:
         begin = tokenizer("a").input_ids[:1]
         self._begin = begin if begin == [tokenizer.bos_token_id] else []
         self._leads = self._needed_leads()
-        self.stop_ids = tuple(sorted({self.eos_id, *eos_ids, self._closing_id()}))
+        ends = {self.eos_id, *eos_ids, self._closing_id()}
+        self._merges = {(left, right): made for left, right, made in self.spec.phrases}
+        self._spelled = spelled(self.spec.phrases)
+        self.endings = {made: run[:-1] for made, run in self._spelled.items() if run[-1] in ends}
+        self.stop_ids = tuple(sorted({*ends, *self.endings}))
 
     def render(self, record: Record) -> Rendered:
         """Token ids and loss weights: loss on the completion or on assistant turns, and on the token that ends each.
@@ -121,7 +129,7 @@ class Renderer:
             texts = [self._checked(record.text, record.origin) for record in batch]
             found = self.tokenizer(texts, add_special_tokens=False).input_ids
             for text, ids in zip(texts, found, strict=True):
-                yield [*self._begin_of(text), *ids, self.eos_id]
+                yield [*self._begin_of(text), *self._in_phrases(ids), self.eos_id]
 
     def special_tokens_in(self, record: Record) -> set[str]:
         """The special tokens that stand in the record's own texts, for which `render` would refuse it."""
@@ -146,9 +154,10 @@ class Renderer:
             return [self.spec.label_tokens[text.strip()]]
         if isinstance(record, Conversation):
             asked = record.messages[:-1] if record.messages[-1].role == "assistant" else record.messages
-            return self._continued(self._turn((*asked, Message("assistant", text)), record.origin).answer)
+            turn = self._turn((*asked, Message("assistant", text)), record.origin)
+            return self._in_phrases(self._continued(turn.answer))
         gap = self._gap(record.prompt, text) if isinstance(record, Pair) else ""
-        return [*self._continued(gap + text), self.eos_id]
+        return self._in_phrases([*self._continued(gap + text), self.eos_id])
 
     def answers(self, record: Record, texts: Iterable[str]) -> tuple[tuple[int, ...], ...]:
         """`answer` of each text: the candidates of a request."""
@@ -157,6 +166,10 @@ class Renderer:
     def templated(self, text: str) -> list[int]:
         """The ids of a prompt that the caller put through the chat template: its special tokens are special."""
         return self._opening(text)
+
+    def runs(self, ids: Iterable[int]) -> list[tuple[int, ...]]:
+        """The tokens that each token stands for: several for a phrase, itself for any other."""
+        return [self._spelled.get(token, (token,)) for token in ids]
 
     def with_prefix(self, record: Pair, shots: Sequence[Pair], joint: str = "\n\n") -> Pair:
         """`record` with worked examples before it in its prompt: the k-shot form."""
@@ -203,7 +216,7 @@ class Renderer:
             if message.role == "assistant":
                 turn = self._turn(messages[: index + 1], origin)
                 yield self._between(done, turn.before, origin), 0.0
-                yield self._continued(turn.answer), message.weight
+                yield self._in_phrases(self._continued(turn.answer)), message.weight
                 done = turn.before + turn.answer
         if messages[-1].role != "assistant":
             yield self._between(done, self._text(messages, True, origin), origin), 0.0
@@ -221,7 +234,7 @@ class Renderer:
     def _between(self, done: str, upto: str, origin: Origin) -> list[int]:
         if not upto.startswith(done):
             raise self._template_error("changes earlier turns when later ones follow, so training cannot match", origin)
-        return self._continued(upto[len(done) :]) if done else self._opening(upto)
+        return self._in_phrases(self._continued(upto[len(done) :])) if done else self._opening(upto)
 
     def _closing_id(self) -> int:
         answer = self._turn(PROBE, NOWHERE).answer
@@ -257,7 +270,7 @@ class Renderer:
 
     def _opening(self, text: str) -> list[int]:
         """Ids of text that nothing precedes: with the begin token, where the tokenizer wants one and text has none."""
-        return [*self._begin_of(text), *self._encode(text)]
+        return [*self._begin_of(text), *self._in_phrases(self._encode(text))]
 
     def _begin_of(self, text: str) -> list[int]:
         has_one = bool(self._begin) and text.startswith(self.tokenizer.bos_token)
@@ -274,6 +287,9 @@ class Renderer:
         raise ModelError(
             f"The tokenizer has no fixed ids for the start of {text[:20]!r}.", "Use another base model.", self._where
         )
+
+    def _in_phrases(self, ids: list[int]) -> list[int]:
+        return merged(ids, self._merges) if self._merges else ids
 
     def _needed_leads(self) -> list[tuple[str, list[int]]]:
         """LEADS with their ids, for tokenizers that put a space before all text; none for others."""

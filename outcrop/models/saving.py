@@ -61,6 +61,8 @@ def save_card(folder: Path, loaded: LoadedModel, card: dict[str, Any]) -> None:
     rendering: dict[str, Any] = {"separator": renderer.spec.separator, "chat_template": renderer.chat_template}
     if renderer.spec.label_tokens:
         rendering["label_tokens"] = renderer.spec.label_tokens
+    if renderer.spec.phrases:
+        rendering["phrases"] = renderer.spec.phrases
     write_card(folder, {"rendering": rendering, "stop_ids": list(renderer.stop_ids), **card})
 
 

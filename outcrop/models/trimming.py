@@ -51,16 +51,17 @@ def trim(loaded: LoadedModel, texts_ids: Iterable[Sequence[int]]) -> Trimmed:
             f"The vocabulary of {loaded.folder.name} cannot be cut: its tokenizer is not BPE.", "Leave it whole."
         )
     described = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
-    labels = loaded.renderer.spec.label_tokens
-    always = [*loaded.renderer.stop_ids, *labels.values()]
-    kept = _needed(described, {token for ids in texts_ids for token in ids}, always)
+    labels, phrases = loaded.renderer.spec.label_tokens, loaded.renderer.spec.phrases
+    always = [*loaded.renderer.stop_ids, *labels.values(), *(made for _, _, made in phrases)]
+    parts = {part for left, right, _ in phrases for part in (left, right)}
+    kept = _needed(described, parts | {token for ids in texts_ids for token in ids}, always)
     tokenizer = copy.deepcopy(loaded.tokenizer)
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(_without(described, kept)))
     stop_ids = [kept.index(token) for token in loaded.renderer.stop_ids]
     model = _sliced(loaded.model, kept, tokenizer, stop_ids)
-    spec = loaded.renderer.spec.model_copy(
-        update={"label_tokens": {label: kept.index(token) for label, token in labels.items()}}
-    )
+    renumbered = {label: kept.index(token) for label, token in labels.items()}
+    merges = [(kept.index(left), kept.index(right), kept.index(made)) for left, right, made in phrases]
+    spec = loaded.renderer.spec.model_copy(update={"label_tokens": renumbered, "phrases": merges})
     renderer = Renderer(tokenizer, spec, stop_ids, where=loaded.folder.name)
     return Trimmed(LoadedModel(loaded.folder, model, tokenizer, renderer), tuple(kept))
 

@@ -31,7 +31,7 @@ from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.cascading import Behind, Cascade, check_cascade, save_cascade
 from outcrop.workflows.distillation_columns import Columns
 from outcrop.workflows.distillation_report import Bill, check_answers, check_metric, decided_by, prove
-from outcrop.workflows.distillation_request import AUTO, LABEL_MASS, LABELS, Asked, Models
+from outcrop.workflows.distillation_request import AUTO, LABEL_MASS, LABELS, PHRASES, WAYS, Asked, Models
 from outcrop.workflows.lessons import Lessons, card_of, check_choosing, gather_lessons, usable
 from outcrop.workflows.measure import TestRows
 from outcrop.workflows.quantising import NEVER, Int8, Tried
@@ -116,7 +116,8 @@ def distill(
 
     teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
     relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
-    students: model names, "auto" for the teacher cut in many ways, "labels" for the same with a token for each label.
+    students: model names, "auto" for the teacher cut in many ways, "labels" for the same with a token for each label,
+    "phrases" with tokens for phrases of its answers.
     within: points of the metric that may be lost;
     metric: one of the catalog, none for the one that fits the answers. cascade: the student answers what it is sure of,
     the teacher the rest, as one model. int8: whether the student's weights become int8: auto where that pays, always
@@ -132,7 +133,7 @@ def distill(
     torch.set_num_threads(environment.threads())
     asked = Asked(
         parse_settings(settings or {}), DistillationSpec.parse(objective or {}), RemoteSpec.parse(remote or {}),
-        instruction, [name for name in students if name not in (AUTO, LABELS)], hourly_price,
+        instruction, [name for name in students if name not in WAYS], hourly_price,
         accept_teacher_terms, int8,
     )  # fmt: skip
     target = Target(within, faster, metric).checked()
@@ -154,17 +155,17 @@ def distill(
         longest = _longest(models.reader, lessons, longest_answer)
         lessons = usable(lessons, models.readers, asked.context(models), longest, listener, drop=drop_bad_rows)
         if LABELS in students:
-            check_choosing(lessons, asked.objective, cascade=cascade)
+            check_choosing(lessons)
         check_answers(metric, [row for row in lessons.test if has_answer(row)], lessons.labels)
         clock.enter("teacher")
         learnt = taught(models.teacher, models.reader.renderer, lessons, asked.objective, longest, relabel=relabel,
                         seed=asked.spec.seed, listener=listener, choosing=LABELS in students,
-                        explaining=set(students) != {LABELS})  # fmt: skip
+                        explaining=set(students) != {LABELS}, states=PHRASES in students)  # fmt: skip
         check_answers(metric, learnt.references, learnt.lessons.labels)
         wanted = asked.objective.resolved(own_answers=learnt.provenance["of the data"] > 0)
         job = _Job(to, folder, target, asked.spec, dict(sources or {}), wanted, source, Bill(clock, hourly_price),
                    shots, listener, cascade, int8)  # fmt: skip
-        made = [name for name in (AUTO, LABELS) if name in students]
+        made = [name for name in WAYS if name in students]
         result = job.run(models, learnt, made=made, trim=trim, longest=longest)
         write_json(folder / RESULT, result.as_dict())
     return result
@@ -227,7 +228,8 @@ class _Job:
             assert teacher.loaded is not None, "what is cut is here"
             self.listener({"event": "stage", "title": "Cutting students out of the teacher"})
             labels = (learnt.lessons.labels or ()) if way == LABELS else ()
-            students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim, labels=labels)
+            answered = [lesson.answered for lesson in course.train] if way == PHRASES else ()
+            students += from_teacher(teacher.loaded, learnt.texts, trimmed=trim, labels=labels, answered=answered)
         if self.cascade:
             check_cascade(teacher, students)
         if self.objective.on_policy_share:

@@ -22,8 +22,8 @@ from outcrop.workflows.records import Source
 from outcrop.workflows.teacher_terms import settle_terms
 from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, open_cache
 
-AUTO, LABELS = "auto", "labels"
-"""Students that are the teacher cut in many ways: as it is, and with a token for each label."""
+AUTO, LABELS, PHRASES = WAYS = ("auto", "labels", "phrases")
+"""Students that are the teacher cut in many ways: as it is, with a token for each label, or for phrases of answers."""
 LABEL_MASS = 0.99
 """Share of the labels' likelihood that is weighed label by label for students with a token for each."""
 
@@ -90,8 +90,9 @@ class Asked:
             raise UsageError("A remote teacher does not tell its states.", "Leave --objective states_weight out.")
         elif cascade:
             raise UsageError("A cascade needs its teacher's weights, and this one is remote.", "Leave --cascade out.")
-        elif AUTO in students or LABELS in students:
+        elif not set(WAYS).isdisjoint(students):
             raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
+        _check_own_tokens(students, self.objective, cascade=cascade)
         for name in self.students:
             require_floats(_student_folder(name), "distillation")
         if is_remote(teacher):
@@ -114,11 +115,24 @@ class Asked:
         return min(self.spec.max_length or 1 << 30, *(loaded.context for loaded in (models.reader, *models.named)))
 
 
+def _check_own_tokens(students: Sequence[str], objective: DistillationSpec, *, cascade: bool) -> None:
+    """Raise UsageError for what does not go with students that have tokens of their own."""
+    if {LABELS, PHRASES}.isdisjoint(students):
+        return
+    own = "labels or phrases as tokens are the student's own"
+    if cascade:
+        wrong = f"A cascade needs students with its teacher's tokens, and {own}."
+        raise UsageError(wrong, "Leave out --student labels and --student phrases, or --cascade.")
+    if objective.on_policy_share:
+        wrong = f"What on-policy students write their teacher must read, and {own}."
+        raise UsageError(wrong, "Leave out --student labels and --student phrases, or --objective on_policy_share.")
+
+
 def _student_folder(name: str) -> ModelFolder:
     """Raises ModelError, or UsageError for a word of --student that was mistyped."""
     try:
         return find_model(name)
     except ModelError:
-        if meant := difflib.get_close_matches(name, (AUTO, LABELS), n=1):
+        if meant := difflib.get_close_matches(name, WAYS, n=1):
             raise UsageError(f"There is no model folder {name}.", f"Did you mean: --student {meant[0]}?") from None
         raise

@@ -20,7 +20,6 @@ from outcrop.data.records import Conversation, Pair, Record, answer_text
 from outcrop.data.split import split
 from outcrop.models.fitting import fit_prompts
 from outcrop.models.rendering import Renderer
-from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.workflows.parts import prompt_form, warn_of_leaks
 from outcrop.workflows.records import Source, read_rows, refuse_synthetic, renderable
 
@@ -129,18 +128,12 @@ def usable(lessons: Lessons, renderers: Sequence[Renderer], context: int, answer
 REMEDY = "Shorten them, or leave them out, counted: --drop-bad-rows."
 
 
-def check_choosing(lessons: Lessons, objective: DistillationSpec, *, cascade: bool) -> None:
-    """Raise UsageError where labels cannot be tokens, or what is asked for besides does not go with them."""
+def check_choosing(lessons: Lessons) -> None:
+    """Raise UsageError where labels cannot be tokens."""
     pairs = all(isinstance(record, Pair) for record in (*lessons.train, *lessons.validation, *lessons.test))
     if lessons.labels is None or not pairs:
         given = "Answers are no closed set of labels" if lessons.labels is None else "Rows are conversations"
         raise UsageError(f"{given}, so labels cannot be tokens.", "Use --student auto.")
-    if cascade:
-        wrong = "A cascade needs students with its teacher's tokens, and labels as tokens are the student's own."
-        raise UsageError(wrong, "Leave out --student labels, or --cascade.")
-    if objective.on_policy_share:
-        wrong = "On-policy students learn from texts that they write, and with labels as tokens they write none."
-        raise UsageError(wrong, "Leave out --student labels, or --objective on_policy_share.")
 
 
 def refuse_answerless(lessons: Lessons) -> None:

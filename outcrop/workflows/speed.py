@@ -13,7 +13,7 @@ from outcrop.core.completions import CompletionRequest, Sampling
 from outcrop.core.events import Listener
 from outcrop.core.results import Estimate
 from outcrop.core.statistics import ratio_of_medians
-from outcrop.data.records import Record
+from outcrop.data.records import Record, answer_text
 from outcrop.evaluation.distillation import Speed, Timed
 from outcrop.generation.batch import BATCH_TOKENS
 from outcrop.generation.cascade import engine_of
@@ -58,8 +58,8 @@ def race(
     """Time every model, greedy, in turns: on `alone` of the records' prompts one at a time, and as `outcrop batch`
     answers at least as many at once, more where the slowest takes no longer than `seconds` for them.
 
-    tokens: of an answer at most; without `stops` exactly so many one at a time and as many as the records' own at once,
-    which weights that were not trained need to be comparable. What was computed for a prompt before is forgotten, as no
+    tokens: of an answer at most; without `stops` each has as many as the record's own, in the model's tokens, which
+    weights that were not trained need to be comparable. What was computed for a prompt before is forgotten, as no
     user's first request would find it.
     """
     engines = {name: engine_of(loaded, Capacity(batch_tokens=BATCH_TOKENS)) for name, loaded in models.items()}
@@ -112,7 +112,7 @@ def _seconds(engine: EmbeddedEngine, request: CompletionRequest) -> float:
 def _request(loaded: LoadedModel, record: Record, tokens: int, stops: bool) -> CompletionRequest:
     prompt = tuple(loaded.renderer.prompt(record))
     stop_ids = loaded.renderer.stop_ids if stops else ()
-    tokens = 1 if loaded.renderer.spec.label_tokens else tokens
+    tokens = tokens if stops else len(loaded.renderer.answer(record, answer_text(record)))
     return CompletionRequest(
         prompt, Sampling(max_new_tokens=max(1, min(tokens, loaded.context - len(prompt))), stop_ids=stop_ids)
     )

@@ -15,6 +15,7 @@ from outcrop.data.records import Record, answer_text
 from outcrop.models.cutting import CutSpec, cut, measure_importance
 from outcrop.models.label_tokens import with_label_tokens
 from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.phrase_tokens import find_merges, with_phrase_tokens
 from outcrop.models.trimming import Trimmed, can_trim, trim
 from outcrop.training.batches import Example
 from outcrop.training.layout import Segment, Teaching
@@ -83,12 +84,13 @@ def check_same_tokens(students: Sequence[Student], why: str) -> None:
 
 
 def from_teacher(
-    teacher: LoadedModel, records: Sequence[Record], *, trimmed: bool, labels: Sequence[str] = ()
-) -> list[Student]:
+    teacher: LoadedModel, records: Sequence[Record], *, trimmed: bool, labels: Sequence[str] = (),
+    answered: Sequence[Record] = (),
+) -> list[Student]:  # fmt: skip
     """The teacher cut in every way of LADDER that gives another shape, by what matters on the records.
 
-    trimmed: cut the vocabulary, too, where its tokenizer can be cut; labels: to be one token each. Raises ModelError
-    where nothing can be cut, or the tokenizer takes no such tokens.
+    trimmed: cut the vocabulary, too, where its tokenizer can be cut; labels: to be one token each; answered: rows whose
+    phrases are to be one token each. Raises ModelError where nothing can be cut, or the tokenizer takes no such tokens.
     """
     rows = [teacher.renderer.render(record).token_ids for record in records]
     small = trim(teacher, rows) if trimmed and can_trim(teacher.tokenizer) else None
@@ -101,13 +103,17 @@ def from_teacher(
         shapes.setdefault(_shape(basis, spec), spec)
     vocabulary = f"vocabulary {len(small.kept):,}" if small else ""
 
+    written = [(basis.renderer.prompt(row), basis.renderer.answer(row, answer_text(row))) for row in answered]
+    merges = find_merges(basis, written) if written else []
+
     def made(spec: CutSpec) -> LoadedModel:
         whole = LoadedModel(teacher.folder, cut(basis.model, importance, spec), basis.tokenizer, basis.renderer)
+        whole = with_phrase_tokens(whole, merges) if merges else whole
         return with_label_tokens(whole, labels) if labels else whole
 
     ids = with_label_tokens(basis, labels).renderer.spec.label_tokens if labels else {}
     label_ids = tuple(ids[label] for label in labels) if labels else None
-    told = "one token per label" if labels else ""
+    told = "one token per label" if labels else f"{len(merges)} phrases" if merges else ""
     students = []
     for spec in shapes.values():
         parts = [part for part in (spec.name if spec != CutSpec() else "", vocabulary, told) if part]
@@ -134,12 +140,17 @@ def examples_of(student: Student, loaded: LoadedModel, lessons: Sequence[Lesson]
         if student.label_ids is not None:
             teaching = None if lesson.choice is None else as_choice(student.label_ids, lesson)
         elif teaching is not None and numbers is not None:
-            if not np.array_equal(numbers[lesson.answer_ids], ids[weights != 0]):
+            theirs, own = numbers[lesson.answer_ids], ids[weights != 0]
+            written = loaded.renderer.runs(own.tolist())
+            if np.array_equal(theirs, own):
+                teaching = in_students_ids(teaching, numbers)
+            elif theirs.tolist() == [token for run in written for token in run]:
+                teaching = of_phrases(teaching, lesson.answer_ids, own, [len(run) for run in written])
+            else:
                 raise ModelError(
                     f"{student.name} and its teacher tokenise an answer differently.",
                     "Take another student, or leave the row out.", str(lesson.answered.origin),
                 )  # fmt: skip
-            teaching = in_students_ids(teaching, numbers)
         if teaching is not None and teaching.states is not None and teaching.states.shape[-1] != width:
             teaching = teaching._replace(states=None)
         examples.append((Segment(ids, weights, teaching),))
@@ -168,6 +179,18 @@ def in_students_ids(teaching: Teaching, numbers: NDArray[np.int32]) -> Teaching:
     lost = teaching.probabilities.sum(-1) - probabilities.sum(-1)
     rest = (teaching.rest + lost).astype(np.float32)
     return teaching._replace(ids=np.where(known, ids, 0), probabilities=probabilities, rest=rest)
+
+
+def of_phrases(
+    teaching: Teaching, answer_ids: NDArray[np.int32], phrase_ids: NDArray[np.int32], lengths: Sequence[int]
+) -> Teaching:
+    """The teacher's word on an answer in phrases, so many tokens each: how likely it was to write each phrase. All else
+    is the rest, for the tokens that it might have begun with are other phrases. States are those before a phrase."""
+    said = (teaching.probabilities * (teaching.ids == answer_ids[:, None])).sum(-1)
+    firsts = np.cumsum([0, *lengths[:-1]])
+    likely = np.multiply.reduceat(said, firsts)[:, None].astype(np.float32)
+    states = None if teaching.states is None else teaching.states[firsts]
+    return Teaching(phrase_ids[:, None], likely, 1 - likely[:, 0], states=states)
 
 
 def _numbers(small: Trimmed, size: int) -> list[int]:

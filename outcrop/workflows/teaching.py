@@ -15,7 +15,7 @@ from outcrop.data.prompts import has_answer, with_answer
 from outcrop.data.records import Pair, Record, answer_text
 from outcrop.generation.choosing import shares
 from outcrop.models.rendering import Renderer
-from outcrop.training.distillation.spec import DistillationSpec
+from outcrop.training.distillation.spec import STATES_WEIGHT, DistillationSpec
 from outcrop.training.layout import Segment, Teaching
 from outcrop.workflows.hearing import Ear, listen
 from outcrop.workflows.lessons import Lessons
@@ -54,10 +54,11 @@ class Taught:
 
 def taught(
     teacher: Teacher, renderer: Renderer, lessons: Lessons, objective: DistillationSpec, longest: int, *, relabel: bool,
-    seed: int, listener: Listener, choosing: bool = False, explaining: bool = True,
+    seed: int, listener: Listener, choosing: bool = False, explaining: bool = True, states: bool = False,
 ) -> Taught:  # fmt: skip
     """Ask the teacher for the answers that are missing (all, to relabel); explaining: and for its word on every token
-    of them; choosing: for what share it gives each label.
+    of them; choosing: for what share it gives each label; states: for its states at every token, where answers are
+    short and the objective leaves that open.
 
     An answer that did not end in time is left out and counted. Raises DataError where none is left.
     """
@@ -83,7 +84,7 @@ def taught(
     lengths = [len(renderer.answer(record, answer_text(record))) for record in train]
     metric = "exact_match" if median(lengths) <= SHORT_ANSWER_TOKENS else None
     identity = {**lessons.digests, "teacher": teacher.identity, "relabel": str(relabel)}
-    told = objective if explaining else None
+    told = _asked_for(objective, states=states and metric is not None) if explaining else None
     course = Course(
         explained(teacher, renderer, train, told, seed, ear), explained(teacher, renderer, validation, None, seed),
         explained(teacher, renderer, watched, told, seed, ear), metric, identity,
@@ -101,6 +102,12 @@ def taught(
         [Pair("a", label) for label in lessons.labels or ()], provenance, tuple(notes),
         isinstance(teacher, LocalTeacher) or ear is not None, why,
     )  # fmt: skip
+
+
+def _asked_for(objective: DistillationSpec, *, states: bool) -> DistillationSpec:
+    """The objective, with the teacher's states where they are wanted and it leaves that open."""
+    open_ = states and objective.states_weight is None
+    return objective.model_copy(update={"states_weight": STATES_WEIGHT}) if open_ else objective
 
 
 def _listened(

@@ -67,6 +67,25 @@ def test_pieces_and_single_tokens_attend_as_the_whole_text(heads: int, kv_heads:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (6, 2)])
+def test_short_runs_attend_together_as_each_alone(heads: int, kv_heads: int, kind: Kind) -> None:
+    """Of one length and of several, from one column and from others, in any order of slots; a long one between them."""
+    lengths, order = (3, 8, 5, 100, 8, 1, 20, 17), (5, 0, 3, 7, 1, 4, 2, 6)
+    given = texts(len(lengths), heads, kv_heads)
+    together, alone = slots(len(lengths), kv_heads), slots(len(lengths), kv_heads)
+    for starts in ([0] * len(lengths), lengths):
+        runs = [Run(slot, starts[slot], lengths[slot] - (slot == 3) * starts[slot] // 2) for slot in order]
+        parts = [[each[run.start : run.start + run.size] for each in given[run.slot]] for run in runs]
+        output = RunAttention(together, runs).attend(0, *map(torch.cat, zip(*parts, strict=True)), kind)
+        for run, part, rows in zip(runs, parts, output.split([run.size for run in runs]), strict=True):
+            torch.testing.assert_close(rows, RunAttention(alone, [run]).attend(0, *part, kind))
+            whole = [each[: run.start + run.size] for each in given[run.slot]]
+            torch.testing.assert_close(rows, plain(*whole, kind)[run.start :])
+    assert torch.equal(together.keys[0], alone.keys[0])
+    assert torch.equal(together.values[0], alone.values[0])
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2)])
 def test_nodes_of_a_tree_attend_to_their_prompt_and_their_ancestors(heads: int, kv_heads: int, kind: Kind) -> None:
     prefix, [(q, k, v)] = 70, texts(1, heads, kv_heads)

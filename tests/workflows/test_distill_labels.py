@@ -131,7 +131,7 @@ def test_what_does_not_go_with_it_is_refused(teacher: str, tmp_path: Path) -> No
 
     with pytest.raises(UsageError, match="A cascade needs"):
         distill(cascade=True)
-    with pytest.raises(UsageError, match="they write none"):
+    with pytest.raises(UsageError, match="student's own"):
         distill(objective={"on_policy_share": 0.5})
 
 

@@ -142,16 +142,22 @@ def _options_text(sampling: Sampling, n: int) -> str:
 
 def request_from(tokens: bytes, asked: str) -> CompletionRequest:
     """The request that was packed into both."""
-    given = json.loads(asked)
     ids = tuple(np.frombuffer(tokens, dtype=">u4").tolist())
-    return CompletionRequest(ids, sampling_from(given["sampling"]), given["n"])
+    return CompletionRequest(ids, *_options(asked))
+
+
+@lru_cache(maxsize=1024)
+def _options(asked: str) -> tuple[Sampling, int]:
+    """Most rows of a job have the same."""
+    given = json.loads(asked)
+    return sampling_from(given["sampling"]), given["n"]
 
 
 def answer_text(outcome: Sequence[Completion] | Refusal) -> str:
     """What became of a request, without what depends on the moment: times, and what was computed before."""
     if isinstance(outcome, Refusal):
         return json.dumps({"refusal": asdict(outcome)}, ensure_ascii=False)
-    kept = [asdict(replace(completion, seconds=0.0, cached_tokens=0)) for completion in outcome]
+    kept = [vars(completion) | {"seconds": 0.0, "cached_tokens": 0} for completion in outcome]
     return json.dumps({"completions": kept}, ensure_ascii=False)
 
 

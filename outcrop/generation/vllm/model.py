@@ -38,9 +38,10 @@ class ServedModel:
         """Find a model; an adapter folder is merged into a folder under `scratch`. Raises ModelError."""
         folder = find_model(model.name)
         require_floats(folder, "vLLM")
-        if (folder.card.get("rendering") or {}).get("label_tokens"):
+        rendering = folder.card.get("rendering") or {}
+        if rendering.get("label_tokens") or rendering.get("phrases"):
             remedy = "Use our own engine: --runner local or --engine embedded."
-            raise ModelError("vLLM does not end at labels that are tokens.", remedy, model.name)
+            raise ModelError("vLLM does not end at labels or phrases that are tokens.", remedy, model.name)
         structure = load_structure(folder.root)
         path = folder.path.resolve() if folder.base is None else _merged(folder, scratch / "model")
         return cls(path, folder.digest(), load_tokenizer(folder), Limits.of(structure), layer_sizes(structure))
