@@ -25,8 +25,9 @@ from outcrop.workflows.bulk import Bulk, spread
 
 BULK_ROUNDS = 5
 """Times that many prompts are answered at once, by each model in turn."""
-BULK_S = 3.5
-"""Seconds that the slowest model may take for each of them, which decides how many prompts there are."""
+RACE_S = 8.0
+"""Seconds that the slowest model may take for each of them, and for all prompts one at a time, which decides how many
+prompts there are: one in several hundred answers may repeat itself to its last token, and few rows wait for it."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +54,31 @@ class Timings:
 
 def race(
     models: Mapping[str, LoadedModel], records: Sequence[Record], tokens: int, listener: Listener, *,
-    alone: int, stops: bool = True, rounds: int = BULK_ROUNDS, seconds: float = BULK_S,
+    alone: int, stops: bool = True, rounds: int = BULK_ROUNDS, seconds: float = RACE_S,
 ) -> dict[str, Timings]:  # fmt: skip
-    """Time every model, greedy, in turns: on `alone` of the records' prompts one at a time, and as `outcrop batch`
-    answers at least as many at once, more where the slowest takes no longer than `seconds` for them.
+    """Time every model, greedy, in turns: on at least `alone` of the records' prompts one at a time, and as `outcrop
+    batch` answers at least as many at once, more where the slowest takes no longer than `seconds` for them.
 
     tokens: of an answer at most; without `stops` each has as many as the record's own, in the model's tokens, which
     weights that were not trained need to be comparable. What was computed for a prompt before is forgotten, as no
     user's first request would find it.
     """
     engines = {name: engine_of(loaded, Capacity(batch_tokens=BATCH_TOKENS)) for name, loaded in models.items()}
-    single = spread(records, alone)
-    asked = {name: [_request(loaded, record, tokens, stops) for record in single] for name, loaded in models.items()}
+    asked = {name: _request(loaded, records[0], tokens, stops) for name, loaded in models.items()}
+    for _ in range(2):  # the first time warms up
+        slowest = max(_seconds(engine, asked[name]) for name, engine in engines.items())
+    single = spread(records, max(alone, int(seconds / slowest)))
     ms: dict[str, list[float]] = {name: [] for name in models}
-    for name, engine in engines.items():
-        _seconds(engine, asked[name][0])
-    for number in range(len(single)):
+    for number, record in enumerate(single):
         for name, engine in engines.items():
-            ms[name].append(1000 * _seconds(engine, asked[name][number]))
+            ms[name].append(1000 * _seconds(engine, _request(models[name], record, tokens, stops)))
         listener({"event": "progress", "title": "Timing", "done": number + 1, "total": len(single)})
 
     def bulks(some: Sequence[Record]) -> dict[str, Bulk]:
         return {name: Bulk(models[name], engine, some, tokens, stops=stops) for name, engine in engines.items()}
 
-    slowest = min(bulk.rate() for bulk in bulks(single).values())
-    many = bulks(spread(records, max(len(single), int(slowest * seconds))))
+    rate = min(bulk.rate() for bulk in bulks(spread(records, alone)).values())
+    many = bulks(spread(records, max(alone, int(rate * seconds))))
     rates: dict[str, list[float]] = {name: [] for name in models}
     for number in range(rounds):
         for name, bulk in many.items():

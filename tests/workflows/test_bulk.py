@@ -70,8 +70,8 @@ def test_some_are_taken_from_everywhere() -> None:
     assert spread(PAIRS, 99) == PAIRS
 
 
-@pytest.mark.parametrize(("seconds", "together"), [(0.0, 4), (1e6, 40)])
-def test_how_many_at_once_is_a_matter_of_time(loaded: LoadedModel, seconds: float, together: int) -> None:
+@pytest.mark.parametrize(("seconds", "many"), [(0.0, 4), (1e6, 40)])
+def test_how_many_are_timed_is_a_matter_of_time(loaded: LoadedModel, seconds: float, many: int) -> None:
     timings = race({"a": loaded, "b": loaded}, PAIRS, 2, ignore, alone=4, rounds=2, seconds=seconds)
     for timing in timings.values():
-        assert (timing.timed.alone, timing.timed.together, timing.timed.rounds) == (4, together, 2)
+        assert (timing.timed.alone, timing.timed.together, timing.timed.rounds) == (many, many, 2)
