@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +13,12 @@ from outcrop.core.engines import TokenEvent, Usage
 
 @dataclass
 class Progress:
-    """One answer so far. sampling: with the model's stop ids; strip: white space before the text is not its own."""
+    """One answer so far. sampling: with the model's stop ids; endings: those that add text, as the tokens of it, which
+    are shown; strip: white space before the text is not its own."""
 
     sampling: Sampling
     tokenizer: Any
+    endings: Mapping[int, Sequence[int]]
     strip: bool = False
     ids: list[int] = field(default_factory=list)
 
@@ -27,7 +30,8 @@ class Progress:
         if event.finish_reason is None or event.usage is None:
             return Piece(event.index, text, event.token_ids, event.logprobs, event.top_logprobs)
         reason, stop_string = self._reason(event.finish_reason, event.usage)
-        shown = slice(-1 if self.ids[-1:] and self.ids[-1] in self.sampling.stop_ids else None)
+        closed = bool(self.ids) and self.ids[-1] in self.sampling.stop_ids and self.ids[-1] not in self.endings
+        shown = slice(-1 if closed else None)
         tops = event.top_logprobs[shown]
         ending = Ending(reason, stop_string, event.usage)
         return Piece(event.index, text, event.token_ids[shown], event.logprobs[shown], tops, ending)
@@ -41,8 +45,10 @@ class Progress:
         longest = self.sampling.max_new_tokens
         if finish_reason == "length":
             return "context" if usage.completion_tokens < longest != WHOLE_CONTEXT else "length", None
-        if self.ids[-1] in self.sampling.stop_ids or not self.sampling.stop_strings:
+        *ids, last = self.ids
+        closes = last in self.sampling.stop_ids and last not in self.endings
+        if closes or not self.sampling.stop_strings:
             return "stop", None
-        text = self.tokenizer.decode(self.ids)
+        text = self.tokenizer.decode([*ids, *self.endings.get(last, (last,))])
         met = [(text.index(stop), stop) for stop in self.sampling.stop_strings if stop in text]
         return ("stop_string", min(met)[1]) if met else ("stop", None)

@@ -44,7 +44,7 @@ StudentOption = Annotated[
         metavar="MODEL|auto|labels|phrases",
         rich_help_panel=PANEL,
         help="A model that may learn; auto: the teacher cut in many ways; labels: the same with one token per label; "
-        "phrases: with tokens for phrases of its answers. Repeatable. Default: auto",
+        "phrases: with tokens for phrases of prompts and answers. Repeatable. Default: auto",
     ),
 ]
 WithinOption = Annotated[
@@ -98,8 +98,8 @@ ObjectiveOption = Annotated[
         "--objective",
         metavar="NAME=VALUE",
         rich_help_panel=PANEL,
-        help="Of the objective: divergence, mixture, temperature, gold_share, on_policy_share, signal, "
-        "kept_tokens, kept_mass.",
+        help="Of the objective: divergence, mixture, temperature, gold_share, states_weight, on_policy_share, "
+        "signal, kept_tokens, kept_mass.",
     ),
 ]
 

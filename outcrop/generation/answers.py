@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 from outcrop.core.completions import Completion, CompletionRequest, FinishReason, TopLogprobs
 from outcrop.core.engines import TokenEvent, Usage
 from outcrop.core.errors import OutcropError
 from outcrop.generation.sampling import Chooser, Grammar
-from outcrop.generation.stopping import IncrementalText, StopStrings
-
-Endings = Mapping[int, Sequence[int]]
-"""Stop ids that add text, and the tokens of it."""
-NO_ENDINGS: Endings = MappingProxyType({})
+from outcrop.generation.stopping import NO_ENDINGS, Endings, IncrementalText, StopStrings
 
 
 class Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from outcrop.core.completions import Constraint
 from outcrop.core.errors import MissingDependency, UsageError
+from outcrop.generation.stopping import NO_ENDINGS, Endings
 
 
 class Constraints:
     """Grammars for one tokenizer, which is read when the first is asked for: that takes up to a second."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int, endings: Collection[int] = ()) -> None:
-        """endings: stop ids that add text, which a form has no place for."""
+    def __init__(self, tokenizer: Any, vocabulary: int, endings: Endings = NO_ENDINGS) -> None:
+        """endings: stop ids that add text, as the tokens of it."""
         self._tokenizer, self._vocabulary, self._endings = tokenizer, vocabulary, endings
         self._tokens: Any = None
 
@@ -49,10 +50,11 @@ class Constraints:
 
 
 class Matcher:
-    """Where an answer is in its grammar. It ends when nothing may follow, or with one of the `ends`."""
+    """Where an answer is in its grammar. It ends when nothing may follow, with one of the `ends`, or with one of the
+    `endings`, whose text is its last."""
 
-    def __init__(self, matcher: Any, ends: Sequence[int], vocabulary: int, never: Collection[int] = ()) -> None:
-        self._matcher, self._ends, self._never = matcher, ends, list(never)
+    def __init__(self, matcher: Any, ends: Sequence[int], vocabulary: int, endings: Endings = NO_ENDINGS) -> None:
+        self._matcher, self._ends, self._endings = matcher, ends, endings
         self._words = np.zeros((1, (vocabulary + 31) // 32), np.int32)
         self._vocabulary = vocabulary
 
@@ -69,13 +71,22 @@ class Matcher:
         bits = np.unpackbits(self._words[0].view(np.uint8), bitorder="little")[: self._vocabulary]
         allowed = torch.from_numpy(bits.astype(np.bool_)).to(logits_V.device)
         allowed[list(self._ends)] = self._matcher.is_accepting()
-        allowed[self._never] = False
+        for ending, run in self._endings.items():
+            allowed[ending] = allowed[run[0]] and self._completes(run)
         logits_V.masked_fill_(~allowed, -torch.inf)
 
     def accept(self, token: int) -> None:
-        """Go on to what may follow this token; an end is no part of the form."""
-        if token not in self._ends and not self._matcher.is_stopped():
+        """Go on to what may follow this token; after an end nothing does."""
+        if token not in self._ends and token not in self._endings and not self._matcher.is_stopped():
             self._matcher.consume_token(token)
+
+    def _completes(self, run: Sequence[int]) -> bool:
+        """Whether these tokens may follow, and an end after them."""
+        if self._matcher.validate_tokens(list(run)) < len(run):
+            return False
+        after = self._matcher.deep_copy()
+        after.consume_tokens(list(run))
+        return bool(after.is_accepting())
 
 
 def _definition(matcher: Any, constraint: Constraint, where: str) -> str:

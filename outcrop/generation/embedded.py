@@ -17,13 +17,14 @@ from outcrop.core.engines import AdapterRef
 from outcrop.core.errors import ModelError, UsageError, did_you_mean
 from outcrop.core.seeds import derive
 from outcrop.generation.adapters import Factors
-from outcrop.generation.answers import NO_ENDINGS, Answer, Endings, Task
+from outcrop.generation.answers import Answer, Task
 from outcrop.generation.choosing import likeliest, weigh
 from outcrop.generation.constraints import Constraints
 from outcrop.generation.limits import Limits
 from outcrop.generation.sampling import Chooser, check_sampling
 from outcrop.generation.scheduling import Capacity, Scheduler
 from outcrop.generation.scoring import Scoring, check_scoring
+from outcrop.generation.stopping import NO_ENDINGS, Endings
 from outcrop.generation.trunk import Among, has_effect, open_trunk
 from outcrop.models.folder import find_model
 from outcrop.models.lora import layer_sizes, read_adapter

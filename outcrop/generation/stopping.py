@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 # What decoders put in place of bytes that are not, or not yet, a character.
 REPLACEMENT = "\ufffd"
 PROMPT_TAIL_TOKENS = 8
+
+Endings = Mapping[int, Sequence[int]]
+"""Stop ids that add text, and the tokens of it."""
+NO_ENDINGS: Endings = MappingProxyType({})
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:

@@ -96,5 +96,5 @@ def conversation_question(renderer: Renderer, folder: ModelFolder, messages: Seq
     ids = renderer.prompt(record)
     if messages[-1].role != "assistant":
         return Question(tuple(ids), answers=True)
-    begun = renderer.answer(record, messages[-1].content)[:-1]  # without the token that closes it
-    return Question((*ids, *begun), answers=False)
+    *begun, last = renderer.answer(record, messages[-1].content)
+    return Question((*ids, *begun, *renderer.endings.get(last, ())), answers=False)  # without what closes it

@@ -10,23 +10,20 @@ from collections.abc import Collection, Sequence
 
 from tokenizers import pre_tokenizers
 
-from outcrop.core.errors import ModelError
 from outcrop.data.records import Pair
 from outcrop.models.loading import LoadedModel
 from outcrop.models.new_tokens import NewToken, vocabulary_of, widened
 from outcrop.models.rendering import Renderer
 
-WRITE = "Let it write them: --student auto."
+LABELS, WRITE = "Labels", "Let it write them: --student auto."
 
 
 def with_label_tokens(loaded: LoadedModel, labels: Sequence[str]) -> LoadedModel:
     """The model with a token for each label, beginning as the mean of the tokens that it was written with.
 
-    The model itself stays as it is. Raises ModelError for tokenizers in which a token cannot be kept out of texts.
+    The model itself stays as it is. Raises ModelError as `vocabulary_of` does.
     """
-    if loaded.renderer.spec.label_tokens or loaded.renderer.spec.phrases:
-        raise ModelError(f"{loaded.folder.name} has tokens of its own for answers already.", "Use --student auto.")
-    taken = set(vocabulary_of(loaded, "Labels", WRITE))
+    taken = set(vocabulary_of(loaded, LABELS, WRITE))
     tokens = []
     for label in labels:
         pieces = loaded.renderer.answer(Pair("a", label), label)[:-1]

@@ -100,10 +100,13 @@ def load_structure(folder: ModelFolder) -> Any:
 
 
 def load_renderer(folder: ModelFolder, tokenizer: Any) -> Renderer:
-    """The renderer stored with the model, or the default for its tokenizer."""
-    spec = RenderingSpec.parse(folder.card.get("rendering") or {}, where=folder.name)
+    """The renderer stored with the model, or with its base, or the default for its tokenizer."""
+    holder = folder
+    while holder.base is not None and "rendering" not in holder.card:
+        holder = holder.base
+    spec = RenderingSpec.parse(holder.card.get("rendering") or {}, where=holder.name)
     return Renderer(
-        tokenizer, spec, _eos_ids(folder.root), where=folder.name, template_place=_template_place(folder, spec)
+        tokenizer, spec, _eos_ids(folder.root), where=folder.name, template_place=_template_place(holder, spec)
     )
 
 

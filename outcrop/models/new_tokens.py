@@ -6,15 +6,14 @@ No text is ever tokenised to them, for no merge of the tokenizer leads there; de
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from outcrop.core.errors import ModelError
+from outcrop.models.description import described, rebuilt, size
 from outcrop.models.loading import LoadedModel
 
 TABLE_PARTS = ("weight", "bias")
@@ -36,12 +35,15 @@ class Widened(NamedTuple):
 
 
 def vocabulary_of(loaded: LoadedModel, what: str, remedy: str) -> dict[str, int]:
-    """The ids by their names. Raises ModelError for tokenizers in which a token cannot be kept out of texts.
+    """The ids by their names. Raises ModelError for a model that has such tokens, and for tokenizers in which a token
+    cannot be kept out of texts.
 
     what: that would be tokens.
     """
-    described = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
-    model, decoder = described["model"], described.get("decoder") or {}
+    if loaded.renderer.spec.label_tokens or loaded.renderer.spec.phrases:
+        raise ModelError(f"{loaded.folder.name} has tokens of its own for answers already.", remedy)
+    description = described(loaded.tokenizer)
+    model, decoder = description["model"], description.get("decoder") or {}
     if model["type"] != "BPE" or model.get("ignore_merges") or decoder.get("type") != "ByteLevel":
         wrong = f"{what} cannot be tokens of {loaded.folder.name}: its tokenizer is no byte-level BPE of merges alone."
         raise ModelError(wrong, remedy)
@@ -50,18 +52,15 @@ def vocabulary_of(loaded: LoadedModel, what: str, remedy: str) -> dict[str, int]
 
 def first_new_id(loaded: LoadedModel) -> int:
     """After all that the tables and the tokenizer have."""
-    described = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
-    taken = {*described["model"]["vocab"].values(), *(token["id"] for token in described["added_tokens"])}
-    return max(loaded.model.get_input_embeddings().num_embeddings, *(token + 1 for token in taken))
+    return max(loaded.model.get_input_embeddings().num_embeddings, size(loaded.tokenizer))
 
 
 def widened(loaded: LoadedModel, tokens: Sequence[NewToken]) -> Widened:
     """The model with the tokens, whose names its vocabulary must not have; it stays as it is itself."""
     first = first_new_id(loaded)
-    described = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
-    described["model"]["vocab"] |= {token.name: first + number for number, token in enumerate(tokens)}
-    tokenizer = copy.deepcopy(loaded.tokenizer)
-    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(described))
+    description = described(loaded.tokenizer)
+    description["model"]["vocab"] |= {token.name: first + number for number, token in enumerate(tokens)}
+    tokenizer = rebuilt(loaded.tokenizer, description)
     model = _with_rows(loaded.model, first, [token.pieces for token in tokens])
     return Widened(model, tokenizer, range(first, first + len(tokens)))
 

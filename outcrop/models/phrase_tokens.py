@@ -12,11 +12,11 @@ from outcrop.core.errors import ModelError
 from outcrop.models.loading import LoadedModel
 from outcrop.models.new_tokens import NewToken, first_new_id, vocabulary_of, widened
 from outcrop.models.phrases import Merge, Run, learn_phrases, spelled
-from outcrop.models.rendering import Renderer
+from outcrop.models.rendering import BROKEN_CHARACTER, Renderer
 
 MOST_PHRASES, FEWEST_TIMES = 300, 10
 """Phrases that are made at most, each of them so often in the rows: what is rarer is hardly learnt."""
-WRITE = "Let it write them token by token: --student auto."
+PHRASES, WRITE = "Phrases", "Let it write them token by token: --student auto."
 
 
 def find_merges(loaded: LoadedModel, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Merge]:
@@ -24,14 +24,12 @@ def find_merges(loaded: LoadedModel, rows: Sequence[tuple[Sequence[int], Sequenc
     first. No phrase reaches over the edge of what an answer copies from its prompt, so that it has the same tokens
     there and here.
 
-    Raises ModelError for tokenizers in which a token cannot be kept out of texts, and for a model that has phrases.
+    Raises ModelError as `vocabulary_of` does, and where the rows have none.
     """
-    if loaded.renderer.spec.phrases or loaded.renderer.spec.label_tokens:
-        raise ModelError(f"{loaded.folder.name} has tokens of its own for answers already.", "Use --student auto.")
-    taken, names = set(vocabulary_of(loaded, "Phrases", WRITE)), _names(loaded)
+    taken, names = set(vocabulary_of(loaded, PHRASES, WRITE)), _names(loaded)
     first, merges = first_new_id(loaded), list[Merge]()
     ids: dict[Run, int] = {(token,): token for token in names}
-    words = {token for token, name in names.items() if any(map(str.isalnum, name))}
+    words = {token for token in names if _is_of_word(loaded.renderer.token_bytes(token))}
     special = {*loaded.tokenizer.added_tokens_decoder, *loaded.renderer.stop_ids}
     runs = [run for prompt, answer in rows for run in _runs(prompt, answer, words, special)]
     for left, right in learn_phrases(runs, MOST_PHRASES, FEWEST_TIMES):
@@ -40,6 +38,8 @@ def find_merges(loaded: LoadedModel, rows: Sequence[tuple[Sequence[int], Sequenc
             taken.add(name)
             ids[left + right] = first + len(merges)
             merges.append((ids[left], ids[right], ids[left + right]))
+    if not merges:
+        raise ModelError(f"No phrase stands {FEWEST_TIMES} times in the {len(rows):,} rows.", WRITE)
     return merges
 
 
@@ -58,16 +58,24 @@ def with_phrase_tokens(loaded: LoadedModel, merges: Sequence[Merge]) -> LoadedMo
 
 def _runs(prompt: Sequence[int], answer: Sequence[int], words: Set[int], special: Set[int]) -> Iterator[list[int]]:
     """What phrases may be of: the parts of both that the answer copies, and those between. words: tokens with a letter
-    or a digit, without which two texts have many tokens in common; special: these stand alone in a prompt."""
+    or a digit, without which two texts have many tokens in common; special: these stand alone, but for the last one of
+    an answer, which ends it."""
     shared = set(prompt) & set(answer) & words
     for ids in (prompt, answer):
         copied = [token in shared for token in ids]
         for place in range(1, len(ids) - 1):  # what joins two words of a copy is copied
             copied[place] |= copied[place - 1] and copied[place + 1]
-        alone = [place if ids is prompt and token in special else None for place, token in enumerate(ids)]
+        last = len(ids) if ids is prompt else len(ids) - 1
+        alone = [place if place < last and token in special else None for place, token in enumerate(ids)]
         kind = list(zip(alone, copied, strict=True))
         for _, run in groupby(range(len(ids)), kind.__getitem__):
             yield [ids[place] for place in run]
+
+
+def _is_of_word(written: bytes) -> bool:
+    """Whether a letter or a digit is in it, or a part of a character, which may be one."""
+    text = written.decode(errors="replace")
+    return any(map(str.isalnum, text)) or BROKEN_CHARACTER in text
 
 
 def _names(loaded: LoadedModel) -> dict[int, str]:

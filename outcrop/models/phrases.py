@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from tokenizers import Tokenizer
@@ -15,6 +16,9 @@ from tokenizers.trainers import BpeTrainer
 
 LETTERS = 0xF0000
 """Tokens are code points from here on, of private use, while merges are learnt."""
+
+GONE = -1
+"""In place of a token that is a part of the phrase before it."""
 
 Run = tuple[int, ...]
 Merge = tuple[int, int, int]
@@ -40,10 +44,22 @@ def learn_phrases(answers: Sequence[Sequence[int]], most: int, fewest: int) -> l
 def merged(ids: Iterable[int], merges: Mapping[tuple[int, int], int]) -> list[int]:
     """The ids with pairs replaced by their phrases: the phrase with the lowest number first, and from the left."""
     found = list(ids)
-    while present := [(merges[pair], place) for place, pair in enumerate(pairwise(found)) if pair in merges]:
-        made, place = min(present)
-        found[place : place + 2] = [made]
-    return found
+    before, after = list(range(-1, len(found) - 1)), list(range(1, len(found) + 1))
+    waiting = [(merges[pair], place) for place, pair in enumerate(pairwise(found)) if pair in merges]
+    heapify(waiting)
+    while waiting:
+        made, place = heappop(waiting)
+        right = after[place]
+        if right == len(found) or merges.get((found[place], found[right])) != made:
+            continue  # one of the two has become a part of another phrase
+        found[place], found[right], after[place] = made, GONE, after[right]
+        if after[place] < len(found):
+            before[after[place]] = place
+        for start in (before[place], place):
+            end = after[start] if start >= 0 else len(found)
+            if end < len(found) and (pair := (found[start], found[end])) in merges:
+                heappush(waiting, (merges[pair], start))
+    return [token for token in found if token != GONE]
 
 
 def spelled(merges: Iterable[Merge]) -> dict[int, Run]:

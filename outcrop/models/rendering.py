@@ -190,7 +190,10 @@ class Renderer:
         return texts
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for, alone and whole; those of its text where the tokenizer hides them."""
+        """The bytes that a token stands for, alone and whole; those of its text where the tokenizer hides them; of one
+        that ends an answer what it adds to it."""
+        if token in self.endings:
+            return b"".join(map(self.token_bytes, self.endings[token]))
         known = self._bytes[token] if token < len(self._bytes) else None
         return self.token_texts([token])[0].encode() if known is None else known
 
@@ -266,7 +269,8 @@ class Renderer:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+        shown = [part for token in ids for part in self.endings.get(token, (token,))]
+        return str(self.tokenizer.decode(shown, clean_up_tokenization_spaces=False))
 
     def _opening(self, text: str) -> list[int]:
         """Ids of text that nothing precedes: with the begin token, where the tokenizer wants one and text has none."""

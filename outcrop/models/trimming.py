@@ -7,16 +7,15 @@ merges are all kept: the merge it would make next is the same at every step.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
 from outcrop.core.errors import ModelError
+from outcrop.models.description import described, rebuilt
 from outcrop.models.loading import LoadedModel
 from outcrop.models.rendering import Renderer
 from outcrop.models.token_bytes import is_byte
@@ -36,8 +35,7 @@ class Trimmed:
 
 def can_trim(tokenizer: Any) -> bool:
     """Whether the vocabulary of this tokenizer can be cut."""
-    kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
-    return kind in KINDS
+    return described(tokenizer)["model"]["type"] in KINDS
 
 
 def trim(loaded: LoadedModel, texts_ids: Iterable[Sequence[int]]) -> Trimmed:
@@ -50,13 +48,12 @@ def trim(loaded: LoadedModel, texts_ids: Iterable[Sequence[int]]) -> Trimmed:
         raise ModelError(
             f"The vocabulary of {loaded.folder.name} cannot be cut: its tokenizer is not BPE.", "Leave it whole."
         )
-    described = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
+    description = described(loaded.tokenizer)
     labels, phrases = loaded.renderer.spec.label_tokens, loaded.renderer.spec.phrases
     always = [*loaded.renderer.stop_ids, *labels.values(), *(made for _, _, made in phrases)]
     parts = {part for left, right, _ in phrases for part in (left, right)}
-    kept = _needed(described, parts | {token for ids in texts_ids for token in ids}, always)
-    tokenizer = copy.deepcopy(loaded.tokenizer)
-    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(_without(described, kept)))
+    kept = _needed(description, parts | {token for ids in texts_ids for token in ids}, always)
+    tokenizer = rebuilt(loaded.tokenizer, _without(description, kept))
     stop_ids = [kept.index(token) for token in loaded.renderer.stop_ids]
     model = _sliced(loaded.model, kept, tokenizer, stop_ids)
     renumbered = {label: kept.index(token) for label, token in labels.items()}
@@ -66,15 +63,15 @@ def trim(loaded: LoadedModel, texts_ids: Iterable[Sequence[int]]) -> Trimmed:
     return Trimmed(LoadedModel(loaded.folder, model, tokenizer, renderer), tuple(kept))
 
 
-def _needed(described: dict[str, Any], seen: set[int], always: Sequence[int]) -> list[int]:
+def _needed(description: dict[str, Any], seen: set[int], always: Sequence[int]) -> list[int]:
     """The ids that stay, ascending: those seen, their parts, single characters, added tokens, and those named."""
-    model = described["model"]
+    model = description["model"]
     vocabulary: dict[str, int] = model["vocab"]
     names = {token: name for name, token in vocabulary.items()}
     parts: dict[str, set[str]] = {}
     for left, right in _merges(model):
         parts.setdefault(left + right, set()).update((left, right))
-    added = {token["id"] for token in described["added_tokens"]}
+    added = {token["id"] for token in description["added_tokens"]}
     single = {token for name, token in vocabulary.items() if len(name) <= LONGEST_CHARACTER or is_byte(name)}
     wanted = {names[token] for token in seen | single if token in names}
     pending = list(wanted)
@@ -87,18 +84,18 @@ def _needed(described: dict[str, Any], seen: set[int], always: Sequence[int]) ->
     return sorted({vocabulary[name] for name in wanted} | added | set(always) | unknown)
 
 
-def _without(described: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
+def _without(description: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
     """The tokenizer's description with the kept tokens alone, numbered anew."""
     number = {token: new for new, token in enumerate(kept)}
-    model = described["model"]
+    model = description["model"]
     vocabulary = {name: number[token] for name, token in model["vocab"].items() if token in number}
     merges = [[left, right] for left, right in _merges(model) if {left, right, left + right} <= vocabulary.keys()]
-    added = [{**token, "id": number[token["id"]]} for token in described["added_tokens"]]
+    added = [{**token, "id": number[token["id"]]} for token in description["added_tokens"]]
     return {
-        **described,
+        **description,
         "model": {**model, "vocab": vocabulary, "merges": merges},
         "added_tokens": added,
-        "post_processor": _renumbered(described["post_processor"], number),
+        "post_processor": _renumbered(description["post_processor"], number),
     }
 
 

@@ -32,6 +32,7 @@ from outcrop.generation.batch.rows import InputFile, Reading, check_names, input
 from outcrop.generation.batch.runners import RUNNERS, Answering
 from outcrop.generation.batch.running import AnsweringSpec
 from outcrop.generation.sampling import check_sampling
+from outcrop.models.description import size
 from outcrop.models.folder import ModelFolder, find_model
 from outcrop.models.loading import default_device, load_renderer, open_config, open_tokenizer
 from outcrop.models.precision import choose
@@ -198,7 +199,7 @@ def _asking(model: str, sampling: Mapping[str, Any], engine: str) -> Asking:
     folder = find_model(model)
     tokenizer = open_tokenizer(folder)
     defaults = sampling_from(sampling)
-    check_sampling(defaults, len(tokenizer), "the job's sampling")
+    check_sampling(defaults, size(tokenizer), "the job's sampling")
     adapter = folder.digest() if folder.base is not None else ""
     return Asking(folder, load_renderer(folder, tokenizer), defaults, folder.root.digest(), adapter, engine)
 

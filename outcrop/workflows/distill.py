@@ -31,7 +31,16 @@ from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.cascading import Behind, Cascade, check_cascade, save_cascade
 from outcrop.workflows.distillation_columns import Columns
 from outcrop.workflows.distillation_report import Bill, check_answers, check_metric, decided_by, prove
-from outcrop.workflows.distillation_request import AUTO, LABEL_MASS, LABELS, PHRASES, WAYS, Asked, Models
+from outcrop.workflows.distillation_request import (
+    AUTO,
+    LABEL_MASS,
+    LABELS,
+    PHRASES,
+    WAYS,
+    Asked,
+    Models,
+    check_teacher,
+)
 from outcrop.workflows.lessons import Lessons, card_of, check_choosing, gather_lessons, usable
 from outcrop.workflows.measure import TestRows
 from outcrop.workflows.quantising import NEVER, Int8, Tried
@@ -117,7 +126,7 @@ def distill(
     teacher: a model, or a remote one as openai:MODEL@URL or bedrock:MODEL; data: prompts, with or without answers;
     relabel: the teacher answers rows that have an answer, too, and their own trains the student that is compared with.
     students: model names, "auto" for the teacher cut in many ways, "labels" for the same with a token for each label,
-    "phrases" with tokens for phrases of its answers.
+    "phrases" with tokens for phrases of the prompts and answers.
     within: points of the metric that may be lost;
     metric: one of the catalog, none for the one that fits the answers. cascade: the student answers what it is sure of,
     the teacher the rest, as one model. int8: whether the student's weights become int8: auto where that pays, always
@@ -146,6 +155,7 @@ def distill(
         clock.enter("reading")
         listener({"event": "stage", "title": "Reading the rows and the models"})
         models = asked.open(teacher, listener, weighed=LABEL_MASS if LABELS in students else 0.0)
+        check_teacher(models.teacher, students, cascade=cascade)
         given_source = Source(tuple(data), columns, template, roles, format, drop_bad_rows, tuple(where))
         source = models.as_read_before(given_source)
         lessons = gather_lessons(

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from outcrop.core.errors import ModelError, UsageError
 from outcrop.core.events import Listener
 from outcrop.generation.remote import RemoteChat, RemoteSpec, is_remote
+from outcrop.models import label_tokens, phrase_tokens
 from outcrop.models.folder import ModelFolder, find_model
 from outcrop.models.loading import LoadedModel, load_model
+from outcrop.models.new_tokens import vocabulary_of
 from outcrop.models.plain_weights import require_floats
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.spec import TrainingSpec
@@ -23,7 +25,7 @@ from outcrop.workflows.teacher_terms import settle_terms
 from outcrop.workflows.teachers import LocalTeacher, RemoteTeacher, Teacher, open_cache
 
 AUTO, LABELS, PHRASES = WAYS = ("auto", "labels", "phrases")
-"""Students that are the teacher cut in many ways: as it is, with a token for each label, or for phrases of answers."""
+"""Students that are the teacher cut in many ways: as it is, with a token for each label, or for phrases of its rows."""
 LABEL_MASS = 0.99
 """Share of the labels' likelihood that is weighed label by label for students with a token for each."""
 
@@ -126,6 +128,20 @@ def _check_own_tokens(students: Sequence[str], objective: DistillationSpec, *, c
     if objective.on_policy_share:
         wrong = f"What on-policy students write their teacher must read, and {own}."
         raise UsageError(wrong, "Leave out --student labels and --student phrases, or --objective on_policy_share.")
+
+
+def check_teacher(teacher: Teacher, students: Sequence[str], *, cascade: bool) -> None:
+    """Raise ModelError or UsageError for a teacher here whose tokens do not go with what is made of it."""
+    if teacher.loaded is None:
+        return
+    for way, what, remedy in ((LABELS, label_tokens.LABELS, label_tokens.WRITE),
+                              (PHRASES, phrase_tokens.PHRASES, phrase_tokens.WRITE)):  # fmt: skip
+        if way in students:
+            vocabulary_of(teacher.loaded, what, remedy)
+    spec = teacher.loaded.renderer.spec
+    if cascade and (spec.label_tokens or spec.phrases):
+        wrong = f"{teacher.name} has labels or phrases as tokens, and a cascade's models write with plain ones."
+        raise UsageError(wrong, "Leave --cascade out.")
 
 
 def _student_folder(name: str) -> ModelFolder:

@@ -24,6 +24,7 @@ from outcrop.data.shingles import normalise
 from outcrop.evaluation.comparison import estimate
 from outcrop.evaluation.metrics.bits_per_byte import METRIC as BITS_PER_BYTE
 from outcrop.evaluation.metrics.metric import Example as TextExample
+from outcrop.models.description import size
 from outcrop.models.folder import ModelFolder, find_model
 from outcrop.models.loading import LoadedModel, default_device, load_model, load_tokenizer
 from outcrop.models.plain_weights import require_floats
@@ -256,7 +257,7 @@ def _ids(loaded: LoadedModel, records: Sequence[Record]) -> list[list[int]]:
 
 def _tokens(loaded: LoadedModel, train: Sequence[Record], folder: Path) -> TokenShard:
     documents = loaded.renderer.render_texts(record for record in train if isinstance(record, Text))
-    return TokenShard.write(folder, documents, len(loaded.tokenizer))
+    return TokenShard.write(folder, documents, size(loaded.tokenizer))
 
 
 def _train(loaded: LoadedModel, resolved: ResolvedSpec, task: Task, folder: Path, listener: Listener) -> Outcome:

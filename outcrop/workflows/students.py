@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from outcrop.core.errors import ModelError, UsageError
 from outcrop.data.records import Record, answer_text
 from outcrop.models.cutting import CutSpec, cut, measure_importance
+from outcrop.models.description import size
 from outcrop.models.label_tokens import with_label_tokens
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.phrase_tokens import find_merges, with_phrase_tokens
@@ -70,7 +71,7 @@ def given(name: str, reader: LoadedModel | None, sample: Sequence[Record]) -> St
         loaded.renderer.answer(record, answer_text(record)) == reader.renderer.answer(record, answer_text(record))
         for record in sample
     )
-    new_ids = range(len(theirs)) if alike else None
+    new_ids = range(size(reader.tokenizer)) if alike else None
     return Student(name, lambda: load_model(name), new_ids, name)
 
 
@@ -95,7 +96,7 @@ def from_teacher(
     rows = [teacher.renderer.render(record).token_ids for record in records]
     small = trim(teacher, rows) if trimmed and can_trim(teacher.tokenizer) else None
     basis = small.loaded if small else teacher
-    new_ids = _numbers(small, len(teacher.tokenizer)) if small else range(len(teacher.tokenizer))
+    new_ids = _numbers(small, size(teacher.tokenizer)) if small else range(size(teacher.tokenizer))
     sample = [basis.renderer.render(record).token_ids for record in records[:: max(1, len(records) // IMPORTANCE_ROWS)]]
     importance = measure_importance(basis.model, sample[:IMPORTANCE_ROWS])
     shapes: dict[tuple[int, ...], CutSpec] = {}

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from outcrop.core.completions import CompletionRequest, Constraint, Sampling
+from outcrop.bodies.progress import Progress
+from outcrop.core.completions import Completion, CompletionRequest, Constraint, Sampling
+from outcrop.core.engines import Usage
 from outcrop.core.errors import ModelError
 from outcrop.data.records import Conversation, Message, Pair
 from outcrop.generation.cascade import engine_of
+from outcrop.models.asking import conversation_question
 from outcrop.models.label_tokens import with_label_tokens
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.phrase_tokens import find_merges, with_phrase_tokens
@@ -123,15 +126,63 @@ def test_a_stop_string_in_the_last_phrase_is_met(plain: LoadedModel) -> None:
     assert found.text.strip() == '{"time": "7'
 
 
-def test_a_form_is_kept_without_phrases_that_end(plain: LoadedModel) -> None:
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_phrase_that_ends_ends_a_form_where_it_is_whole_with_it(plain: LoadedModel, answer: str) -> None:
     made = with_phrases(plain)
-    [phrase] = made.renderer.answer(ROWS[0], ANSWERS[0])
+    phrases = [made.renderer.answer(ROWS[0], each)[0] for each in ANSWERS]
+    form = Constraint("choice", json.dumps([" " + answer, " " + answer + answer]))
+    sampling = Sampling(max_new_tokens=90, stop_ids=made.renderer.stop_ids, constraint=form,
+                        logit_bias=tuple((phrase, 1e6) for phrase in phrases))  # fmt: skip
+    [found] = engine_of(made).complete([CompletionRequest(tuple(made.renderer.prompt(ROWS[0])), sampling)])
+    [wanted] = made.renderer.answer(ROWS[0], answer)
+    assert (found.text, found.token_ids, found.finish_reason) == (" " + answer, (wanted,), "stop")
+
+
+def test_a_form_is_kept_against_a_phrase_that_does_not_fit(plain: LoadedModel) -> None:
+    made = with_phrases(plain)
+    [phrase] = made.renderer.answer(ROWS[0], ANSWERS[1])
     form = Constraint("json_schema", json.dumps({"type": "object", "properties": {"time": {"enum": ["7 pm"]}},
                                                  "required": ["time"], "additionalProperties": False}))  # fmt: skip
     sampling = Sampling(max_new_tokens=40, stop_ids=made.renderer.stop_ids, logit_bias=((phrase, 1e6),),
                         constraint=form)  # fmt: skip
     [found] = engine_of(made).complete([CompletionRequest(tuple(made.renderer.prompt(ROWS[0])), sampling)])
     assert json.loads(found.text) == {"time": "7 pm"}
+
+
+def test_an_answer_begun_is_gone_on_with_whole(plain: LoadedModel) -> None:
+    made = with_phrases(plain)
+    turns = (Message("user", "at seven"), Message("assistant", ANSWERS[0]))
+    asked = conversation_question(made.renderer, made.folder, turns)
+    assert spelled(made, asked.prompt_ids) == list(
+        conversation_question(plain.renderer, plain.folder, turns).prompt_ids
+    )
+
+
+def test_what_a_last_phrase_adds_is_among_the_tokens_shown(plain: LoadedModel) -> None:
+    made = with_phrases(plain)
+    [phrase] = made.renderer.answer(ROWS[0], ANSWERS[0])
+    sampling = Sampling(stop_ids=made.renderer.stop_ids, stop_strings=("pm",))
+    shown = Progress(sampling, made.tokenizer, made.renderer.endings).whole(
+        Completion(' {"time": "7 ', (phrase,), (-0.5,), "stop", 5, 0.0), 0, Usage(5, 0, 1)
+    )
+    assert (shown.token_ids, shown.logprobs) == ((phrase,), (-0.5,))
+    assert shown.ending is not None
+    assert (shown.ending.reason, shown.ending.stop_string) == ("stop_string", "pm")
+    assert made.renderer.token_texts([phrase]) == [made.tokenizer.decode(made.renderer.endings[phrase])]
+    assert made.renderer.token_bytes(phrase).decode().strip() == ANSWERS[0]
+
+
+def test_marks_and_blanks_alone_are_no_copies() -> None:
+    """Blanks and quotes stand in every prompt; that of an answer is none of theirs."""
+    plain = load_model("bundled:pebble-s")
+    rows = [Pair('Message: "so" is it\nSlots:', '{"time": "7"}')] * 20
+    made = with_phrase_tokens(plain, find_merges(plain, in_tokens(plain, rows)))
+    assert len(made.renderer.answer(rows[0], rows[0].completion)) == 1
+
+
+def test_rows_without_phrases_are_told(plain: LoadedModel) -> None:
+    with pytest.raises(ModelError, match="No phrase stands 10 times in the 9 rows"):
+        find_merges(plain, in_tokens(plain, ROWS[:9]))
 
 
 def test_saved_and_loaded_it_is_the_same(plain: LoadedModel, tmp_path: Path) -> None:

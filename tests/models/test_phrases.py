@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 
 from outcrop.models.phrases import learn_phrases, merged, spelled
@@ -30,6 +33,29 @@ def test_first_merges_come_first_and_from_the_left() -> None:
     assert merged([1, 2, 3], merges) == [1, 12]
     assert merged([7], merges) == [7]
     assert merged([], merges) == []
+
+
+def test_any_ids_are_merged_as_one_pair_at_a_time() -> None:
+    """Against the plain rule: of all pairs the phrase with the lowest number, the first from the left, until none is
+    left."""
+    chance = np.random.default_rng(0)
+    for _ in range(200):
+        merges: dict[tuple[int, int], int] = {}
+        for made in range(5, 5 + int(chance.integers(1, 20))):
+            left, right = (int(each) for each in chance.integers(made, size=2))
+            merges.setdefault((left, right), made)
+        ids = [int(each) for each in chance.integers(5, size=chance.integers(0, 40))]
+        plain = list(ids)
+        while present := [(merges[pair], place) for place, pair in enumerate(pairwise(plain)) if pair in merges]:
+            made, place = min(present)
+            plain[place : place + 2] = [made]
+        assert merged(ids, merges) == plain
+
+
+def test_a_long_text_takes_no_square_of_its_length() -> None:
+    """Of half a million tokens every comparison with every other would take hours."""
+    merges = {(1, 2): 10, (10, 3): 11, (11, 11): 12}
+    assert merged([1, 2, 3] * 160_000, merges) == [12] * 80_000
 
 
 def test_spelled_out_they_are_what_they_were() -> None:

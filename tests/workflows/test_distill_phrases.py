@@ -13,6 +13,7 @@ import outcrop
 from outcrop.core.errors import ModelError, UsageError
 from outcrop.data.records import Pair
 from outcrop.models.loading import load_model
+from outcrop.models.lora import LoraShape, attach, save_adapter
 from outcrop.training.layout import Teaching
 from outcrop.workflows.distill import DistillResult
 from outcrop.workflows.students import Lesson, examples_of, from_teacher
@@ -122,3 +123,27 @@ def test_what_needs_its_teachers_tokens_is_refused(teacher: str, asked: dict[str
             teacher, [written(tmp_path, 60)], str(tmp_path / "out"), students=["phrases"], settings=FAST, **asked
         )  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("asked", [{"students": ["labels"]}, {"students": ["phrases"]}, {"cascade": True}])
+def test_a_teacher_with_tokens_of_its_own_is_told_what_it_cannot_teach_at_once(
+    made: tuple[str, DistillResult], asked: dict[str, object], tmp_path: Path
+) -> None:
+    stages: list[str] = []
+    with pytest.raises((ModelError, UsageError), match=r"tokens of its own|as tokens"):
+        outcrop.distill(
+            made[0], [written(tmp_path, 60)], str(tmp_path / "out"), settings=FAST,
+            listener=lambda event: stages.append(event.get("title", "")), **asked,
+        )  # type: ignore[arg-type]
+    assert "The teacher answers" not in stages
+
+
+def test_an_adapter_without_a_card_renders_as_its_base(made: tuple[str, DistillResult], tmp_path: Path) -> None:
+    base = load_model(made[0])
+    folder, shape = tmp_path / "adapter", LoraShape(rank=2, alpha=4.0)
+    attach(base.model, shape, seed=0)
+    state = {name: each for name, each in base.model.named_parameters() if each.requires_grad}
+    folder.mkdir()
+    save_adapter(base.model, folder, made[0], shape, state)
+    assert not (folder / "outcrop.json").exists()
+    assert load_model(str(tmp_path / "adapter")).renderer.spec == base.renderer.spec

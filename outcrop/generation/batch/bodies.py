@@ -84,7 +84,7 @@ def _written(responder: Responder, asked: Asked, found: Sequence[Completion], ro
     sampling = replace(ask.sampling, stop_ids=(*ask.sampling.stop_ids, *renderer.stop_ids))
     answers = whole(
         [
-            Progress(sampling, renderer.tokenizer).whole(
+            Progress(sampling, renderer.tokenizer, renderer.endings).whole(
                 completion, number, Usage(completion.prompt_tokens, 0, len(completion.token_ids))
             )
             for number, completion in enumerate(found)

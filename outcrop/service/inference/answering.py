@@ -60,8 +60,8 @@ async def pieces(model: Model, prepared: Prepared, seat: Seat) -> AsyncGenerator
     Raises UsageError for sampling and prompts that the model cannot take, Unavailable where too many wait.
     """
     sampling = prepared.request.sampling
-    tokenizer = model.renderer.tokenizer
-    progress = [Progress(sampling, tokenizer, prepared.answers) for _ in range(prepared.request.n)]
+    renderer, n = model.renderer, prepared.request.n
+    progress = [Progress(sampling, renderer.tokenizer, renderer.endings, prepared.answers) for _ in range(n)]
     async with model.loaded.gate.turn(seat.caller, seat.reservation):
         events = model.loaded.engine.generate(prepared.request)
         async with aclosing(events):  # type: ignore[type-var]  # engines give generators
@@ -73,7 +73,7 @@ def published_piece(renderer: Renderer, question: Question, sampling: Sampling, 
     """An answer that was published, as the one piece of an answer."""
     usage = Usage(len(question.prompt_ids), len(question.prompt_ids), len(found.token_ids))
     sampling = replace(sampling, stop_ids=renderer.stop_ids)
-    return Progress(sampling, renderer.tokenizer, question.answers).whole(found, 0, usage)
+    return Progress(sampling, renderer.tokenizer, renderer.endings, question.answers).whole(found, 0, usage)
 
 
 async def prompt_logprobs(model: Model, ids: tuple[int, ...], seat: Seat) -> tuple[float, ...]:

@@ -44,9 +44,9 @@ class DistillationSpec(Spec):
     states_weight: float | None = parameter(
         None,
         "weight, beside the others, of how far the student's last hidden states point away from the teacher's at the "
-        "tokens of an answer (1 − cosine); default 5 for students with one token per label, or for phrases of short "
-        "answers, 0 for others, for which the teacher's states at every token take room in its cache; students of "
-        "another width leave it out",
+        "tokens of an answer (1 − cosine); default 5 for students with one token per label, and for all where phrases "
+        "of short answers are tokens, else 0, for the teacher's states at every token take room in its cache; students "
+        "of another width leave it out",
         ge=0,
         source="Sanh et al. 2019, arXiv 1910.01108, §2",
     )
