@@ -65,13 +65,16 @@ def test_a_first_answer_waits_for_no_library_that_is_slow_to_import(verb: str) -
 def test_rows_are_answered_and_found_again_without_libraries_that_are_slow_to_import(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"messages": [{"role": "user", "content": "The old house"}]}))
+    precision = "auto"
     for to in ("first", "again"):
         places = ("--data", str(rows), "--to", str(tmp_path / to), "--cache", str(tmp_path / "cache"))
-        options = ("--max-new-tokens", "3", "--precision", "auto", "--output", "json")
+        options = ("--max-new-tokens", "3", "--precision", precision, "--output", "json")
         command = ("outcrop", "batch", "--model", "bundled:pebble-s", *places, *options)
         run = python(ANSWER + "sys.argv = sys.argv[1:]\nfrom outcrop.cli.app import main\nmain()", *command)
         assert run.returncode == 0, run.stderr
-        assert json.loads(run.stdout)["cache_hits"] == (to == "again")
+        told = json.loads(run.stdout)
+        assert told["cache_hits"] == (to == "again")
+        precision = told["dtype"]  # which of them is faster may be another the next time
 
 
 @pytest.mark.e2e
