@@ -201,7 +201,7 @@ def ours(work: Work, scratch: Path) -> Ours:
     before = time.perf_counter() - start
     engine = TrainingEngine(loaded.model, parse_settings(told), dtype, Distillation(objective))
     own = OwnAnswers(
-        student, student.make(), engine, Trunk(teacher.model), train, objective, longest, 0
+        student, student.make(), engine, Trunk(load_model(teacher.folder.name).model), train, objective, longest, 0
     ) if on_policy else None  # fmt: skip
     plan, seconds = BatchPlan(len(examples), told["batch_size"], 0), []
     total = plan.total(told["epochs"])

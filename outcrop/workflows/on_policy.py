@@ -29,8 +29,9 @@ class OwnAnswers:
     """A Renewal of training.loop: some rows of each step with an answer that the student draws then.
 
     sampler: another copy of the student, which gets its weights; teacher: the trunk that says how likely tokens were;
-    records: the training rows; longest: tokens of an answer. Which rows, and what is drawn, is a pure function of the
-    weights, the step and the seed, so that a run that goes on goes the same way.
+    both compute in the dtype of the training from here on. records: the training rows; longest: tokens of an answer.
+    Which rows, and what is drawn, is a pure function of the weights, the step and the seed, so that a run that goes on
+    goes the same way.
     """
 
     student: Student
@@ -44,6 +45,8 @@ class OwnAnswers:
 
     def __post_init__(self) -> None:
         assert self.student.new_ids is not None, "the student has its teacher's tokenizer"
+        for model in (self.sampler.model, self.teacher.model):
+            model.to(self.engine.flat.compute.dtype)
         self._students = np.array(self.student.new_ids, np.int32)
         self._teachers = np.zeros(self._students.max() + 1, np.int32)
         known = np.flatnonzero(self._students >= 0)
@@ -92,7 +95,7 @@ class OwnAnswers:
 
     @torch.no_grad()
     def _take_weights(self) -> None:
-        """The student as it is in this moment, in single precision."""
+        """The student as it is in this moment."""
         weights = self.engine.flat.state()
         for name, parameter in self.sampler.model.named_parameters():
             parameter.copy_(weights[name])
