@@ -7,11 +7,12 @@
 
 Forward KL on given answers (TRL: lmbda 0, beta 0); --on-policy: reverse KL on answers that the student draws at every
 step (lmbda 1, beta 1). TRL gets the rows in tokens already. Our total holds the teacher's one pass; TRL's teacher runs
-at every step. We go before and after TRL on the same core, so that a machine that drifts shows, and
-both times count. Both students are scored by us on held-out rows: exact match by greedy decoding, and the forward
-divergence from the teacher. --precision: of our steps, by default the faster by measurement, as for every tuning;
---trl-bf16: TRL's in bf16 (autocast) instead of fp32, whichever is faster for it. --states-weight: of the teacher's
-states in our objective, which TRL's does not have. --our-epochs: fewer than TRL's, to see what an equal score takes.
+at every step. Both have the same rate at every step. We go before and after TRL on the same core, so that a machine
+that drifts shows, and both times count. Both students are scored by us on held-out rows: exact match by greedy
+decoding, and the forward divergence from the teacher. --precision: of our steps, by default the faster by measurement,
+as for every tuning; --trl-bf16: TRL's in bf16 (autocast) instead of fp32, whichever is faster for it. --states-weight:
+of the teacher's states in our objective, which TRL's does not have. --our-epochs: fewer than TRL's, to see what an
+equal score takes.
 """
 
 from __future__ import annotations
@@ -207,14 +208,19 @@ def ours(work: Work, scratch: Path) -> Ours:
     total = plan.total(told["epochs"])
     for step in range(total):
         start = time.perf_counter()
-        rate = learning_rate(
-            step, peak=told["learning_rate"], schedule="linear", warmup=told["warmup_steps"], total=total
-        )
+        rate = rate_as_theirs(step, told["learning_rate"], told["warmup_steps"], total)
         rows = plan.step(step)
         batch = [examples[row] for row in rows]
         engine.step(own(step, rows, batch) if own else batch, step, rate)
         seconds.append(time.perf_counter() - start)
     return Ours(seconds, before, engine)
+
+
+def rate_as_theirs(step: int, peak: float, warmup: int, total: int) -> float:
+    """Transformers' linear schedule, whose first step has a rate of 0; ours begins one step higher."""
+    if step < warmup:
+        return peak * step / warmup
+    return learning_rate(step, peak=peak, schedule="linear", warmup=warmup, total=total)
 
 
 def theirs_in_their_environment(

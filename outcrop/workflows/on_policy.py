@@ -12,6 +12,7 @@ from outcrop.core.completions import CompletionRequest, Sampling
 from outcrop.core.seeds import derive
 from outcrop.data.records import Record
 from outcrop.generation.cascade import engine_of
+from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.loading import LoadedModel
 from outcrop.training.batches import Example
 from outcrop.training.distillation.spec import DistillationSpec
@@ -45,6 +46,7 @@ class OwnAnswers:
 
     def __post_init__(self) -> None:
         assert self.student.new_ids is not None, "the student has its teacher's tokenizer"
+        self._engine: EmbeddedEngine | None = None
         for model in (self.sampler.model, self.teacher.model):
             model.to(self.engine.flat.compute.dtype)
         self._students = np.array(self.student.new_ids, np.int32)
@@ -75,7 +77,7 @@ class OwnAnswers:
             requests.append(CompletionRequest(
                 prompt, Sampling(max_new_tokens=room, temperature=1.0, seed=seed, stop_ids=renderer.stop_ids)
             ))  # fmt: skip
-        done = engine_of(self.sampler).complete(requests)
+        done = self._writer().complete(requests)
         return [
             Segment(
                 np.array([*request.prompt_ids, *completion.token_ids], np.int32),
@@ -92,6 +94,14 @@ class OwnAnswers:
             segment._replace(teaching=in_students_ids(teaching, self._students)._replace(own=True))
             for segment, teaching in zip(answered, said, strict=True)
         ]
+
+    def _writer(self) -> EmbeddedEngine:
+        """The engine with the sampler's weights."""
+        if self._engine is None:
+            self._engine = engine_of(self.sampler)
+        else:
+            self._engine.take_weights(self.sampler.model)
+        return self._engine
 
     @torch.no_grad()
     def _take_weights(self) -> None:
