@@ -37,7 +37,7 @@ from outcrop.core.files import write_json
 from outcrop.data.records import Record, answer_text, prompt_text
 from outcrop.models.cutting import CutSpec, cut, measure_importance
 from outcrop.models.loading import LoadedModel, load_model
-from outcrop.models.precision import choose
+from outcrop.models.precision import choose, without_timing
 from outcrop.models.saving import save_card, save_weights
 from outcrop.store.teacher_cache import TeacherCache
 from outcrop.training.batches import BatchPlan, Example
@@ -151,6 +151,11 @@ def cut_in_half(teacher: LoadedModel, train: list[Record], folder: Path) -> Stud
     return Student("half", lambda: load_model(str(folder)), range(len(teacher.tokenizer)), str(folder))
 
 
+def explaining_in(dtype: torch.dtype) -> torch.dtype:
+    """What the teacher's pass computes in, as `distill` has it: in fp32 where our steps do."""
+    return without_timing("float32" if dtype == torch.float32 else "auto", torch.device("cpu"))
+
+
 def dtype_of(precision: str, teacher: LoadedModel) -> torch.dtype:
     """What our steps compute in, chosen as for every tuning."""
     config = teacher.model.config
@@ -194,7 +199,7 @@ def ours(work: Work, scratch: Path) -> Ours:
     teacher, student, train, told, longest, dtype, objective = work
     on_policy = bool(objective.on_policy_share)
     start = time.perf_counter()
-    master = LocalTeacher(teacher, TeacherCache(scratch / "teachers.db"), ignore)
+    master = LocalTeacher(teacher, TeacherCache(scratch / "teachers.db"), ignore, explaining=explaining_in(dtype))
     lessons = explained(master, teacher.renderer, train, None if on_policy else objective, 0)
     master.close()
     loaded = student.make()

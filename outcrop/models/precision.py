@@ -23,10 +23,25 @@ class Precision:
 def choose(asked: str, *, width: int, inner: int, rows: int, device: torch.device) -> Precision:
     """Resolve "auto" by timing [rows, width] x [width, inner] products, the shape of a feed-forward layer."""
     if asked != "auto":
-        return Precision(getattr(torch, asked), {})
+        return Precision(dtype_named(asked), {})
     rates = {name: matmul_rate(rows, width, inner, getattr(torch, name), device) for name in ("float32", "bfloat16")}
     faster = rates["bfloat16"] > MARGIN * rates["float32"]
     return Precision(torch.bfloat16 if faster else torch.float32, rates)
+
+
+def without_timing(asked: str, device: torch.device) -> torch.dtype:
+    """Resolve "auto" by what the processor has, bf16 for units that multiply its matrices: on one machine always the
+    same, for what is kept and found again by its dtype."""
+    if asked != "auto":
+        return dtype_named(asked)
+    has_unit = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has_unit else torch.float32
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """float32 or bfloat16."""
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def matmul_rate(

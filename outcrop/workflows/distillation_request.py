@@ -17,6 +17,7 @@ from outcrop.models.folder import ModelFolder, find_model
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.new_tokens import vocabulary_of
 from outcrop.models.plain_weights import require_floats
+from outcrop.models.precision import without_timing
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.spec import TrainingSpec
 from outcrop.workflows.quantising import check_wish
@@ -109,7 +110,10 @@ class Asked:
             master = RemoteTeacher(chat, open_cache(), listener, instruction=self.instruction, terms=terms)
             return Models(master, named[0], named)
         temperature = self.objective.temperature if weighed else 1.0
-        local = LocalTeacher(load_model(teacher), open_cache(), listener, weighed=weighed, temperature=temperature)
+        loaded = load_model(teacher)
+        explaining = without_timing(self.spec.precision, loaded.model.device)
+        local = LocalTeacher(loaded, open_cache(), listener, weighed=weighed, temperature=temperature,
+                             explaining=explaining)  # fmt: skip
         return Models(local, local.loaded, named)
 
     def context(self, models: Models) -> int:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from outcrop.core import settings as environment
@@ -43,13 +44,16 @@ class LocalTeacher:
     """A model on this machine. It can say everything: answers, and its whole distribution at every token.
 
     weighed: the share of all labels' likelihood, to the power 1 / temperature, that must be exact where labels are
-    weighed; the likeliest is, always. asked: rows that it had to answer or score; cached: those that were known.
+    weighed; the likeliest is, always. explaining: what its word on tokens and its states are computed in; answers and
+    labels are in fp32. asked: rows that it had to answer or score; cached: those that were known.
     """
 
     def __init__(
         self, loaded: LoadedModel, cache: TeacherCache, listener: Listener, *, weighed: float = 0.0,
-        temperature: float = 1.0,
+        temperature: float = 1.0, explaining: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
+        self._explains_in = explaining
+        self._way = {} if explaining == torch.float32 else {"dtype": str(explaining)}
         self._weighed, self._temperature = weighed, temperature
         self.loaded, self.name, self.identity = loaded, loaded.folder.name, loaded.folder.digest()
         self.asked, self.cached = 0, 0
@@ -96,7 +100,7 @@ class LocalTeacher:
         drawn |= {"states": 1} if spec.states_weight else {}
         keys = [
             key_of(kind="signal", teacher=self.identity, ids=s.ids.tolist(), at=np.flatnonzero(s.weights).tolist(),
-                   **kept, **drawn)
+                   **kept, **drawn, **self._way)
             for s in segments
         ]  # fmt: skip
 
@@ -109,7 +113,7 @@ class LocalTeacher:
     def states(self, records: Sequence[Record]) -> NDArray[np.float16]:
         """Its last hidden state after each record's prompt, from which it goes on to answer [rows, E]."""
         prompts = [self.loaded.renderer.prompt(record) for record in records]
-        keys = [key_of(kind="state", teacher=self.identity, prompt=prompt) for prompt in prompts]
+        keys = [key_of(kind="state", teacher=self.identity, prompt=prompt, **self._way) for prompt in prompts]
 
         def compute(rows: Sequence[int]) -> Iterator[bytes]:
             found = states_after(self._explaining(), [prompts[row] for row in rows], TRUNK_TOKENS)
@@ -165,6 +169,7 @@ class LocalTeacher:
         if self._trunk is None:
             self._engine = None
             self._trunk = Trunk(load_model(self.name).model)
+            self._trunk.model.to(self._explains_in)
         return self._trunk
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from outcrop.models import precision
-from outcrop.models.precision import choose, matmul_rate
+from outcrop.models.precision import choose, matmul_rate, without_timing
 
 CPU = torch.device("cpu")
 
@@ -44,3 +44,13 @@ def test_a_rate_is_two_operations_per_product_over_the_median_time(monkeypatch: 
     ticks = iter([0.0, *(tick for n in range(99) for tick in (n, n, n + (1.0 if n == 0 else 1e-3)))])
     monkeypatch.setattr(precision.time, "perf_counter", lambda: next(ticks))
     assert matmul_rate(10, 20, 30, torch.float32, CPU, budget_s=5) == pytest.approx(2 * 10 * 20 * 30 / 1e-3 / 1e9)
+
+
+@pytest.mark.parametrize(("has_unit", "auto"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_without_timing_the_processor_decides(
+    has_unit: bool, auto: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_unit)
+    assert without_timing("auto", CPU) == auto
+    assert without_timing("float32", CPU) == torch.float32
+    assert without_timing("bfloat16", CPU) == torch.bfloat16

@@ -19,6 +19,7 @@ from outcrop.training.batches import Example
 from outcrop.training.distillation.objective import Distillation
 from outcrop.training.distillation.spec import DistillationSpec
 from outcrop.training.engine import TrainingEngine
+from outcrop.training.layout import Segment
 from outcrop.training.trunk import Trunk
 from outcrop.workflows.on_policy import OwnAnswers
 from outcrop.workflows.student_training import Course, train_student
@@ -69,6 +70,20 @@ def own(examples: Sequence[Example]) -> list[bool]:
 
 def ids(examples: Sequence[Example]) -> list[list[int]]:
     return [segment.ids.tolist() for (segment,) in examples]
+
+
+def test_a_teacher_in_bf16_says_nearly_the_same_and_is_kept_apart(base: str) -> None:
+    whole = [load_model(base).renderer.render(row) for row in ROWS]
+    rows = [Segment(np.array(row.token_ids, np.int32), np.array(row.weights, np.float32)) for row in whole]
+    told, cache = [], open_cache()
+    for dtype in (torch.float32, torch.bfloat16, torch.float32):
+        teacher = LocalTeacher(load_model(base), cache, lambda event: None, explaining=dtype)
+        told.append(teacher.teachings(rows, objective(0.0), 0))
+        assert teacher.cached == (len(rows) if len(told) == 3 else 0)
+    for plain, rounded, again in zip(*told, strict=True):
+        np.testing.assert_array_equal(plain.probabilities, again.probabilities)
+        assert not np.array_equal(plain.probabilities, rounded.probabilities)
+        np.testing.assert_allclose(plain.probabilities[:, 0], rounded.probabilities[:, 0], atol=0.02)
 
 
 def test_the_share_of_rows_is_the_students_own(base: str) -> None:
