@@ -39,7 +39,8 @@ class Constraints:
         matcher = llguidance.LLMatcher(self._tokens, _definition(llguidance.LLMatcher, constraint, where))
         if matcher.is_error():
             raise _refused(constraint, matcher.get_error(), where)
-        return Matcher(matcher, ends, self._vocabulary, self._endings)
+        endings = {ending: run if ending in stop_ids else () for ending, run in self._endings.items()}
+        return Matcher(matcher, ends, self._vocabulary, endings)
 
     def _read(self, make: Any) -> Any:
         """As llguidance.hf.from_tokenizer, which imports transformers."""
@@ -51,7 +52,7 @@ class Constraints:
 
 class Matcher:
     """Where an answer is in its grammar. It ends when nothing may follow, with one of the `ends`, or with one of the
-    `endings`, whose text is its last."""
+    `endings`, whose text is its last; without text it may not be used."""
 
     def __init__(self, matcher: Any, ends: Sequence[int], vocabulary: int, endings: Endings = NO_ENDINGS) -> None:
         self._matcher, self._ends, self._endings = matcher, ends, endings
@@ -72,7 +73,7 @@ class Matcher:
         allowed = torch.from_numpy(bits.astype(np.bool_)).to(logits_V.device)
         allowed[list(self._ends)] = self._matcher.is_accepting()
         for ending, run in self._endings.items():
-            allowed[ending] = allowed[run[0]] and self._completes(run)
+            allowed[ending] = bool(run) and allowed[run[0]] and self._completes(run)
         logits_V.masked_fill_(~allowed, -torch.inf)
 
     def accept(self, token: int) -> None:

@@ -138,6 +138,15 @@ def test_a_phrase_that_ends_ends_a_form_where_it_is_whole_with_it(plain: LoadedM
     assert (found.text, found.token_ids, found.finish_reason) == (" " + answer, (wanted,), "stop")
 
 
+def test_a_form_without_stops_ends_with_no_phrase(plain: LoadedModel) -> None:
+    made = with_phrases(plain)
+    [phrase] = made.renderer.answer(ROWS[0], ANSWERS[0])
+    form = Constraint("choice", json.dumps([" " + ANSWERS[0], " " + ANSWERS[0] + "<|end|>"]))
+    sampling = Sampling(max_new_tokens=90, constraint=form, logit_bias=((phrase, 1e6),))
+    [found] = engine_of(made).complete([CompletionRequest(tuple(made.renderer.prompt(ROWS[0])), sampling)])
+    assert phrase not in found.token_ids
+
+
 def test_a_form_is_kept_against_a_phrase_that_does_not_fit(plain: LoadedModel) -> None:
     made = with_phrases(plain)
     [phrase] = made.renderer.answer(ROWS[0], ANSWERS[1])
