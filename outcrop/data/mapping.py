@@ -34,6 +34,10 @@ PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 REFERENCE = re.compile(r"(?P<name>.+?)(?P<part>\[(?P<element>\d*)\]|\{\})?")
 
 
+PAIR_COLUMNS = {"prompt": "prompt", "completion": "completion"}
+"""Where a template alone is given."""
+
+
 class Mapping(Spec):
     """How the columns of a row become a record."""
 
@@ -109,7 +113,7 @@ def reference(text: str) -> Reference:
 
 def apply(mapping: Mapping, row: collections.abc.Mapping[str, Any], site: Site) -> Record | None:
     """The record that a mapping makes of a row, or None after reporting what is wrong with the row."""
-    columns = mapping.columns or {"prompt": "prompt", "completion": "completion"}
+    columns = mapping.columns or PAIR_COLUMNS
     used = {reference(column).name for column in columns.values()}
     fields = {key: value for key, value in row.items() if key not in used}
     if "messages" in columns:

@@ -9,7 +9,7 @@ from typing import Any
 from outcrop.data.formats.catalog import SHAPES
 from outcrop.data.formats.container import Row
 from outcrop.data.formats.turns import ROLE_NAMES
-from outcrop.data.mapping import CONTENT_KEYS, ROLE_KEYS, Mapping, apply, reference
+from outcrop.data.mapping import CONTENT_KEYS, PAIR_COLUMNS, ROLE_KEYS, Mapping, apply, reference
 from outcrop.data.problems import Site
 from outcrop.data.reading import sniff
 from outcrop.data.records import Conversation, Record
@@ -36,11 +36,12 @@ def filled(values: Fields[str, Any], mapping: Mapping | None, *, anew: bool) -> 
     if mapping is None:
         return _filled_by_form(values, anew=anew)
     found = dict(values)
-    if "messages" in mapping.columns:
-        name = reference(mapping.columns["messages"]).name
+    columns = mapping.columns or PAIR_COLUMNS
+    if "messages" in columns:
+        name = reference(columns["messages"]).name
         return _with_last_turn(found, name, mapping.roles.get("assistant", "assistant"))
-    if "completion" in mapping.columns:
-        column = reference(mapping.columns["completion"])
+    if "completion" in columns:
+        column = reference(columns["completion"])
         if anew or column.name not in found:
             places = column.form + 1 if isinstance(column.form, int) else 1
             found[column.name] = [PLACEHOLDER] * places if column.form else PLACEHOLDER

@@ -193,6 +193,9 @@ class EmbeddedEngine:
         sampling: Sampling = request.sampling
         if number:
             sampling = replace(sampling, seed=derive(sampling.seed, "answer", number))
+        if sampling.constraint is not None and self._closing:
+            wrong = "The model answers with one of its labels, which are a token each, and with nothing in a form."
+            raise UsageError(wrong, "Leave the form out.", where)
         grammar = self._constraints.grammar(sampling.constraint, sampling.stop_ids, where)
         return Chooser(sampling, request.prompt_ids, grammar)
 

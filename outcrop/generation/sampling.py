@@ -129,7 +129,10 @@ def choose_tokens(logits_BV: Tensor, choosers: Sequence[Chooser]) -> Chosen:
             if chooser.changes_logits:
                 chooser.change(wanted_BV[row])
     tokens_B = wanted_BV.argmax(-1)
-    finite = torch.isfinite(normaliser_B).tolist()
+    finite_B = torch.isfinite(normaliser_B)
+    if wanted_BV is not logits_BV:
+        finite_B &= torch.isfinite(wanted_BV.amax(-1))  # a form may leave no token
+    finite = finite_B.tolist()
     drawn = [row for row, chooser in enumerate(choosers) if chooser.sampling.temperature > 0 and finite[row]]
     if drawn:
         index = torch.tensor(drawn, device=logits_BV.device)

@@ -109,6 +109,7 @@ class Renderer:
 
         Raises DataError where special tokens stand in the content, or where nothing, or everything, would be trained.
         """
+        self._check_labels(record)
         ids: list[int] = []
         weights: list[float] = []
         for piece, weight in self._pieces(record):
@@ -126,6 +127,8 @@ class Renderer:
         """The token ids that `render` gives each text, in order, by all processors at once."""
         waiting = iter(records)
         while batch := list(islice(waiting, TEXTS_AT_ONCE)):
+            for record in batch[:1]:
+                self._check_labels(record)
             texts = [self._checked(record.text, record.origin) for record in batch]
             found = self.tokenizer(texts, add_special_tokens=False).input_ids
             for text, ids in zip(texts, found, strict=True):
@@ -302,6 +305,17 @@ class Renderer:
         if line_break and line_break + self._encode("a") == self._encode("\na"):
             return []
         return [(lead, ids) for lead, ids in leads if ids]
+
+    def _check_labels(self, record: Record) -> None:
+        """Raise DataError for what a model that answers with tokens for labels cannot write."""
+        known = self.spec.label_tokens
+        if not known or (isinstance(record, Pair) and record.completion.strip() in known):
+            return
+        given = f"the answer {record.completion.strip()[:40]!r}" if isinstance(record, Pair) else "this row"
+        raise DataError(
+            f"The model answers with one of {len(known):,} labels, a token each, and {given} is none of them.",
+            "Train its base model, or the teacher that it was distilled from.", str(record.origin),
+        )  # fmt: skip
 
     def _checked(self, text: str, origin: Origin) -> str:
         """The text. Raises DataError for special tokens in it."""

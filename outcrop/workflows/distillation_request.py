@@ -94,7 +94,8 @@ class Asked:
         elif cascade:
             raise UsageError("A cascade needs its teacher's weights, and this one is remote.", "Leave --cascade out.")
         elif not set(WAYS).isdisjoint(students):
-            raise UsageError("A remote teacher's weights are not here to be cut.", "Name a student: --student MODEL.")
+            remedy = f"Name students alone, none of {', '.join(WAYS)}: --student MODEL."
+            raise UsageError("A remote teacher's weights are not here to be cut.", remedy)
         _check_own_tokens(students, self.objective, cascade=cascade)
         for name in self.students:
             require_floats(_student_folder(name), "distillation")

@@ -84,6 +84,15 @@ def test_a_mapping_whose_answer_column_is_not_there(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_template_alone_takes_prompts_alone(tmp_path: Path) -> None:
+    """As a teacher that was tuned with a template, and nothing mapped, reads its prompts."""
+    place = written(tmp_path, {"prompt": "at 4am"}, {"prompt": "at 5am", "completion": "later"})
+    found = list(read_prompts([place], Mapping.from_text(template="Text: {prompt}\\nSlots:")))
+    assert [(record.prompt, record.completion) for record in found if isinstance(record, Pair)] == [
+        ("Text: at 4am\nSlots:", ""), ("Text: at 5am\nSlots:", "later"),
+    ]  # fmt: skip
+
+
 def test_what_is_broken_is_still_told(tmp_path: Path) -> None:
     path = written(tmp_path, {"prompt": "a"}, {"prompt": " "}, {"prompt": 7})
     problems = Problems()

@@ -6,10 +6,13 @@ import json
 import re
 
 import pytest
+import torch
 
 from outcrop.core.completions import CompletionRequest, Constraint, Sampling
 from outcrop.core.errors import UsageError
 from outcrop.generation.embedded import EmbeddedEngine
+from outcrop.generation.sampling import Chooser, choose_tokens
+from tests.generation.models import scripted_model
 from tests.support.tiny import tiny_model, tiny_tokenizer
 
 pytest.importorskip("llguidance")
@@ -53,6 +56,49 @@ def test_json_follows_its_schema() -> None:
         assert 0 <= value["count"] <= 99
         assert value["kind"] in ("card", "fee")
         assert reason == "stop"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"count": 7, "kind": "fee"}', '{"count":7,"kind":"fee"}', ' {"count": 7, "kind": "fee"}']
+)
+def test_json_has_the_spaces_that_a_model_learnt(text: str) -> None:
+    tokenizer = tiny_tokenizer()
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    model = scripted_model(3, tuple(ids))
+    sampling = Sampling(max_new_tokens=90, stop_ids=(2,), constraint=Constraint("json_schema", json.dumps(SCHEMA)))
+    [found] = EmbeddedEngine(model, tokenizer).complete([CompletionRequest((5, 6, 7), sampling)])
+    assert found.text == text
+
+
+def test_white_space_does_not_fill_an_answer() -> None:
+    tokenizer = tiny_tokenizer()
+    ids = tokenizer("{" + 40 * " ", add_special_tokens=False).input_ids
+    sampling = Sampling(max_new_tokens=60, stop_ids=(2,), constraint=Constraint("json_schema", json.dumps(SCHEMA)))
+    engine = EmbeddedEngine(scripted_model(3, tuple(ids)), tokenizer)
+    [found] = engine.complete([CompletionRequest((5, 6, 7), sampling)])
+    assert json.loads(found.text)["kind"] in ("card", "fee")
+    assert "  " not in found.text
+
+
+def test_a_form_that_leaves_no_token_fails_alone() -> None:
+    """As where tokens that a form needs are kept out by a bias."""
+    engine = EmbeddedEngine(tiny_model(), tiny_tokenizer())
+    logits, choosers = torch.zeros(2, 300), [Chooser(Sampling(temperature=1.0), ()) for _ in range(2)]
+    choosers[0].grammar = Nothing()
+    assert choose_tokens(logits, choosers).finite == [False, True]
+    assert engine.scheduler.idle
+
+
+class Nothing:
+    """A form after which nothing may follow."""
+
+    finished = False
+
+    def forbid(self, logits_V: torch.Tensor) -> None:
+        logits_V.fill_(-torch.inf)
+
+    def accept(self, token: int) -> None:
+        raise AssertionError
 
 
 def test_a_constraint_hurts_no_neighbour() -> None:

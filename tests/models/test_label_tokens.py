@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from outcrop.core.errors import ModelError
-from outcrop.data.records import Pair
+from outcrop.core.completions import CompletionRequest, Constraint, Sampling
+from outcrop.core.errors import DataError, ModelError, UsageError
+from outcrop.data.records import Conversation, Message, Pair, Record, Text
+from outcrop.generation.cascade import engine_of
 from outcrop.models.label_tokens import with_label_tokens
 from outcrop.models.loading import LoadedModel, load_model
 from outcrop.models.saving import save_card, save_tokenizer, save_weights
@@ -47,6 +49,26 @@ def test_logits_of_other_tokens_are_the_same(plain: LoadedModel) -> None:
     label = made.renderer.spec.label_tokens["card"]
     pieces = plain.renderer.answer(Pair("a", "card"), "card")[:-1]
     torch.testing.assert_close(after[..., label], before[..., pieces].mean(-1), rtol=1e-4, atol=1e-4)
+
+
+def test_it_answers_in_no_form_and_its_neighbours_go_on(plain: LoadedModel) -> None:
+    made = with_label_tokens(plain, LABELS)
+    engine, prompt = engine_of(made), tuple(made.renderer.prompt(Pair("Intent:", "")))
+    form = Sampling(temperature=1.0, constraint=Constraint("choice", '["card"]'), stop_ids=made.renderer.stop_ids)
+    with pytest.raises(UsageError, match="one of its labels"):
+        engine.complete([CompletionRequest(prompt, form)])
+    assert engine.complete([CompletionRequest(prompt, Sampling(max_new_tokens=1))])[0].text.strip() in LABELS
+
+
+@pytest.mark.parametrize("row", [Pair("Intent:", "pin"), Text("A manual."), Conversation((Message("user", "a"),))])
+def test_it_is_trained_on_nothing_that_it_cannot_write(plain: LoadedModel, row: Record) -> None:
+    renderer = with_label_tokens(plain, LABELS).renderer
+    with pytest.raises(DataError, match="none of them"):
+        renderer.render(row)
+    if isinstance(row, Text):
+        with pytest.raises(DataError, match="none of them"):
+            list(renderer.render_texts([row]))
+    assert renderer.render(Pair("Intent:", "card")).trained_tokens == 1
 
 
 def test_saved_and_loaded_it_is_the_same(plain: LoadedModel, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_quality_decides_and_the_loss_between_equals() -> None:
 
 @pytest.mark.parametrize(
     ("times", "timings", "found"),
-    [((4.4, 6.0, 5.5), 3, 5.5), ((5.6, 4.0, 4.5), 3, 4.5), ((4.2, 9.0, 9.0), 1, 4.2), ((5.8, 1.0, 1.0), 1, 5.8)],
+    [((4.4, 6.0, 5.5), 3, 5.5), ((5.6, 4.0, 4.5), 3, 4.5), ((3.4, 9.0, 9.0), 1, 3.4), ((6.6, 1.0, 1.0), 1, 6.6)],
 )
 def test_one_timing_near_the_bar_decides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: Sequence[float], timings: int, found: float

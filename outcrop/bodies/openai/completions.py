@@ -16,6 +16,8 @@ from outcrop.core.errors import UsageError
 
 DEFAULTS = Sampling(max_new_tokens=16, temperature=1.0)
 MOST_PROMPTS = 2048
+LEAST_LOGPROB = -9999.0
+"""Of what the model cannot write, as OpenAI has it: JSON knows no infinity."""
 
 
 class CompletionBody(Sampled):
@@ -80,7 +82,8 @@ class CompletionWriter:
             return []
         ids = self._context.prompt_ids
         text = "".join(self._context.token_texts(ids))
-        logprobs: tuple[float | None, ...] = (None, *self._context.prompt_logprobs)
+        known = (max(logprob, LEAST_LOGPROB) for logprob in self._context.prompt_logprobs)
+        logprobs: tuple[float | None, ...] = (None, *known)
         return [self._made(index, text, ids, logprobs, [None] * len(ids), None)]
 
     def piece(self, piece: Piece) -> list[dict[str, Any]]:
@@ -89,7 +92,7 @@ class CompletionWriter:
 
     def _choice(self, piece: Piece) -> dict[str, Any]:
         tops = [
-            {self._context.token_texts([token])[0]: logprob for token, logprob in top}
+            {self._context.token_texts([token])[0]: logprob for token, logprob in reversed(top)}  # the likeliest counts
             for top in piece.top_logprobs or [()] * len(piece.token_ids)
         ]
         reason = finish_reason(piece.ending.reason) if piece.ending else None
