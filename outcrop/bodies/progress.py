@@ -30,8 +30,7 @@ class Progress:
         if event.finish_reason is None or event.usage is None:
             return Piece(event.index, text, event.token_ids, event.logprobs, event.top_logprobs)
         reason, stop_string = self._reason(event.finish_reason, event.usage)
-        closed = bool(self.ids) and self.ids[-1] in self.sampling.stop_ids and self.ids[-1] not in self.endings
-        shown = slice(-1 if closed else None)
+        shown = slice(-1 if self._is_closed else None)
         tops = event.top_logprobs[shown]
         ending = Ending(reason, stop_string, event.usage)
         return Piece(event.index, text, event.token_ids[shown], event.logprobs[shown], tops, ending)
@@ -41,14 +40,18 @@ class Progress:
         reason, tops = found.finish_reason, found.top_logprobs
         return self.piece(TokenEvent(number, found.token_ids, found.logprobs, found.text, tops, reason, usage))
 
+    @property
+    def _is_closed(self) -> bool:
+        """Whether the last token is one that only ends the answer."""
+        return bool(self.ids) and self.ids[-1] in self.sampling.stop_ids and self.ids[-1] not in self.endings
+
     def _reason(self, finish_reason: str, usage: Usage) -> tuple[EndReason, str | None]:
         longest = self.sampling.max_new_tokens
         if finish_reason == "length":
             return "context" if usage.completion_tokens < longest != WHOLE_CONTEXT else "length", None
-        *ids, last = self.ids
-        closes = last in self.sampling.stop_ids and last not in self.endings
-        if closes or not self.sampling.stop_strings:
+        if self._is_closed or not self.sampling.stop_strings:
             return "stop", None
+        *ids, last = self.ids
         text = self.tokenizer.decode([*ids, *self.endings.get(last, (last,))])
         met = [(text.index(stop), stop) for stop in self.sampling.stop_strings if stop in text]
         return ("stop_string", min(met)[1]) if met else ("stop", None)

@@ -25,7 +25,7 @@ from outcrop.generation.sampling import Chooser, check_sampling
 from outcrop.generation.scheduling import Capacity, Scheduler
 from outcrop.generation.scoring import Scoring, check_scoring
 from outcrop.generation.stopping import NO_ENDINGS, Endings
-from outcrop.generation.trunk import Among, Trunk, has_effect, open_trunk, renewed
+from outcrop.generation.trunk import Among, has_effect, open_trunk
 from outcrop.models.folder import find_model
 from outcrop.models.lora import layer_sizes, read_adapter
 
@@ -53,10 +53,13 @@ class EmbeddedEngine:
                 raise UsageError(f"{name} is {getattr(capacity, name)}.", "Allowed: at least 1.")
         self._tokenizer, self._base_digest, self._closing = tokenizer, base_digest, frozenset(closing)
         self._limits, self._layers = Limits.of(model), layer_sizes(model)
+        self.trunk = open_trunk(model)
+        if self._closing:
+            self.trunk = Among(self.trunk, self._closing, self._limits.vocabulary)
         self._endings = endings
         self._constraints = Constraints(tokenizer, self._limits.vocabulary, endings)
+        self.scheduler = Scheduler(self.trunk, capacity, self._limits.vocabulary)
         self._lock = threading.Lock()
-        self._compute_by(open_trunk(model), capacity)
 
     def complete(self, requests: Sequence[CompletionRequest]) -> list[Completion]:
         """Answer all requests, in their order; a request with n answers takes n places.
@@ -146,13 +149,6 @@ class EmbeddedEngine:
             self.scheduler.adapters.remove(digest)
             self.scheduler.prefixes.forget(digest)
 
-    def take_weights(self, model: Any) -> None:
-        """Go on with the weights as they are now of the model that the engine was made of, trained in the meantime.
-        Adapters and what was computed for prompts are forgotten; nothing may be in work."""
-        with self._lock:
-            assert self.scheduler.idle, "weights are taken between requests"
-            self._compute_by(renewed(self._way, model), self.scheduler.capacity)
-
     def forget_prompts(self) -> None:
         """Drop what was computed for earlier prompts, so that the next request shows its whole cost."""
         with self._lock:
@@ -183,11 +179,6 @@ class EmbeddedEngine:
         """Advance all that was submitted to the scheduler."""
         with self._lock, torch.inference_mode():
             self.scheduler.step()
-
-    def _compute_by(self, trunk: Trunk, capacity: Capacity) -> None:
-        self._way = trunk
-        self.trunk = Among(trunk, self._closing, self._limits.vocabulary) if self._closing else trunk
-        self.scheduler = Scheduler(self.trunk, capacity, self._limits.vocabulary)
 
     def _chooser(self, request: CompletionRequest, number: int, where: str) -> Chooser:
         sampling: Sampling = request.sampling

@@ -72,19 +72,6 @@ def open_trunk(model: Any) -> Trunk:
     )
 
 
-def renewed(trunk: Trunk, model: Any) -> Trunk:
-    """The trunk of a model whose weights have changed since: computed in the way that the probe chose then."""
-    with inference(model):
-        for way in TRUNKS:
-            try:
-                made = TRUNKS.load(way)(model)
-            except NotOfTheFamily:
-                continue
-            if type(made) is type(trunk):
-                return made
-    raise AssertionError("a model is of the same family as before")
-
-
 class Among:
     """A trunk after which only some tokens may follow: a classification head's. All others have no likelihood."""
 

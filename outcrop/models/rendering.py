@@ -127,8 +127,7 @@ class Renderer:
         """The token ids that `render` gives each text, in order, by all processors at once."""
         waiting = iter(records)
         while batch := list(islice(waiting, TEXTS_AT_ONCE)):
-            for record in batch[:1]:
-                self._check_labels(record)
+            self._check_labels(batch[0])
             texts = [self._checked(record.text, record.origin) for record in batch]
             found = self.tokenizer(texts, add_special_tokens=False).input_ids
             for text, ids in zip(texts, found, strict=True):

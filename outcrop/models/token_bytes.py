@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
+
+from outcrop.models.description import described
 
 SPACE = "\u2581"
 """How tokenizers in the manner of SentencePiece write a space."""
@@ -16,7 +17,7 @@ def token_bytes(tokenizer: Any) -> list[bytes | None]:
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
     found: list[bytes | None] = [None] * (max(vocabulary.values()) + 1)
-    decoders = set(_kinds(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]))
+    decoders = set(_kinds(described(tokenizer)["decoder"]))
     table = _byte_of_character()
     for name, number in vocabulary.items():
         if number in added:

@@ -12,7 +12,6 @@ from outcrop.core.completions import CompletionRequest, Sampling
 from outcrop.core.seeds import derive
 from outcrop.data.records import Record
 from outcrop.generation.cascade import engine_of
-from outcrop.generation.embedded import EmbeddedEngine
 from outcrop.models.loading import LoadedModel
 from outcrop.training.batches import Example
 from outcrop.training.distillation.spec import DistillationSpec
@@ -29,10 +28,10 @@ TRUNK_TOKENS = 4096
 class OwnAnswers:
     """A Renewal of training.loop: some rows of each step with an answer that the student draws then.
 
-    sampler: another copy of the student, which gets its weights; teacher: the trunk that says how likely tokens were;
-    both compute in the dtype of the training from here on. records: the training rows; longest: tokens of an answer.
-    Which rows, and what is drawn, is a pure function of the weights, the step and the seed, so that a run that goes on
-    goes the same way.
+    sampler: another copy of the student, which gets its weights; teacher: the trunk that says how likely tokens were,
+    in the dtype of the training from here on; records: the training rows; longest: tokens of an answer. Which rows, and
+    what is drawn, is a pure function of the weights, the step and the seed, so that a run that goes on goes the same
+    way.
     """
 
     student: Student
@@ -46,9 +45,7 @@ class OwnAnswers:
 
     def __post_init__(self) -> None:
         assert self.student.new_ids is not None, "the student has its teacher's tokenizer"
-        self._engine: EmbeddedEngine | None = None
-        for model in (self.sampler.model, self.teacher.model):
-            model.to(self.engine.flat.compute.dtype)
+        self.teacher.model.to(self.engine.flat.compute.dtype)
         self._students = np.array(self.student.new_ids, np.int32)
         self._teachers = np.zeros(self._students.max() + 1, np.int32)
         known = np.flatnonzero(self._students >= 0)
@@ -77,7 +74,7 @@ class OwnAnswers:
             requests.append(CompletionRequest(
                 prompt, Sampling(max_new_tokens=room, temperature=1.0, seed=seed, stop_ids=renderer.stop_ids)
             ))  # fmt: skip
-        done = self._writer().complete(requests)
+        done = engine_of(self.sampler).complete(requests)
         return [
             Segment(
                 np.array([*request.prompt_ids, *completion.token_ids], np.int32),
@@ -95,17 +92,9 @@ class OwnAnswers:
             for segment, teaching in zip(answered, said, strict=True)
         ]
 
-    def _writer(self) -> EmbeddedEngine:
-        """The engine with the sampler's weights."""
-        if self._engine is None:
-            self._engine = engine_of(self.sampler)
-        else:
-            self._engine.take_weights(self.sampler.model)
-        return self._engine
-
     @torch.no_grad()
     def _take_weights(self) -> None:
-        """The student as it is in this moment."""
+        """The student as it is in this moment, in single precision."""
         weights = self.engine.flat.state()
         for name, parameter in self.sampler.model.named_parameters():
             parameter.copy_(weights[name])

@@ -252,21 +252,6 @@ def test_a_model_in_training_answers_without_dropout_and_goes_on_training() -> N
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_weights_that_were_trained_in_the_meantime_are_taken(name: str) -> None:
-    model, requests = MODELS[name](), _requests(_prompts(count=4))
-    engine = EmbeddedEngine(model, tiny_tokenizer())
-    before, way = engine.complete(requests), type(engine.trunk)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.1)
-    engine.take_weights(model)
-    after = engine.complete(requests)
-    assert type(engine.trunk) is way
-    assert [each.token_ids for each in after] != [each.token_ids for each in before]
-    _assert_same(after, EmbeddedEngine(model, tiny_tokenizer()).complete(requests))
-
-
 def test_a_model_in_half_precision_answers_in_its_own_dtype() -> None:
     model = tiny_model().to(torch.bfloat16)
     completions = EmbeddedEngine(model, tiny_tokenizer()).complete(_requests(_prompts()))

@@ -53,7 +53,6 @@ def test_any_ids_are_merged_as_one_pair_at_a_time() -> None:
 
 
 def test_a_long_text_takes_no_square_of_its_length() -> None:
-    """Of half a million tokens every comparison with every other would take hours."""
     merges = {(1, 2): 10, (10, 3): 11, (11, 11): 12}
     assert merged([1, 2, 3] * 160_000, merges) == [12] * 80_000
 

@@ -104,22 +104,12 @@ def test_answers_follow_from_the_weights_and_the_step(base: str) -> None:
     assert ids(setting.renewed(3)) != first
 
 
-def test_in_bf16_both_compute_as_the_training_does(base: str) -> None:
+def test_in_bf16_its_teacher_reads_as_the_training_does(base: str) -> None:
     setting = Setting(base, 1.0, torch.bfloat16)
-    assert {setting.renew.sampler.model.dtype, setting.renew.teacher.model.dtype} == {torch.bfloat16}
+    assert (setting.renew.sampler.model.dtype, setting.renew.teacher.model.dtype) == (torch.float32, torch.bfloat16)
     assert all(own(setting.renewed(0)))
     assert ids(setting.renewed(0)) == ids(setting.renewed(0))
     setting.engine.step(setting.renewed(0), 0, 0.05)
-
-
-def test_more_is_kept_of_what_its_teacher_would_hardly_write(base: str) -> None:
-    """With a reverse divergence the student's mass is what counts, and little of it is on its teacher's few tokens."""
-    for kept in (8, 2048):
-        asked = objective(1.0).model_copy(update={"kept_tokens": kept, "kept_mass": 0.9}).on_own_answers
-        assert (asked.kept_tokens, asked.kept_mass) == (max(1024, kept), 1.0)
-    ((segment,), *_) = Setting(base, 1.0).renewed(0)
-    assert segment.teaching is not None
-    assert segment.teaching.probabilities.shape[-1] == min(1024, len(load_model(base).tokenizer))
 
 
 def test_the_teacher_says_of_them_what_its_forward_pass_says(base: str) -> None:

@@ -9,7 +9,6 @@ from pydantic import model_validator
 from outcrop.core.spec import Spec, parameter
 
 STATES_WEIGHT = 5.0
-KEPT_OF_OWN_ANSWERS = 1024
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "skewed_kl", "skewed_reverse_kl"]
 
 
@@ -69,11 +68,9 @@ class DistillationSpec(Spec):
 
     @property
     def on_own_answers(self) -> Self:
-        """For answers that the student drew itself: they are no gold, and draws from the teacher would be biased. More
-        tokens are kept: it writes what its teacher would hardly, and must hear which of that is worse."""
+        """For answers that the student drew itself: they are no gold, and draws from the teacher would be biased."""
         told = {"divergence": "reverse_kl", "gold_share": 0.0, "signal": "top", "states_weight": 0.0}
-        kept = {"kept_tokens": max(self.kept_tokens, KEPT_OF_OWN_ANSWERS), "kept_mass": 1.0}
-        return self.model_copy(update=told | kept)
+        return self.model_copy(update=told)
 
     def resolved(self, *, own_answers: bool) -> Self:
         """With nothing left open. own_answers: the data brings answers, which know more than the teacher."""
